@@ -1,0 +1,80 @@
+"""What `auto` means: which device, precision and memory layout suit this machine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["32", "bf16-mixed", "16-mixed"]
+DEVICES = ("auto", "cuda", "mps", "cpu")
+PRECISIONS = ("auto", "32", "bf16-mixed", "16-mixed")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`cuda`, `mps` or `cpu` (`cuda:1` works too); `auto` takes the first of them that this machine has.
+
+    Raises:
+        ValueError: the device is unknown or not available here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is unknown; use one of {', '.join(DEVICES)}") from error
+    if device.type not in DEVICES:
+        raise ValueError(f"device {name!r} is not supported; use one of {', '.join(DEVICES)}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} was asked for, but torch sees no CUDA device here; use `auto` or `cpu`")
+    if device.type == "mps" and not _has_mps():
+        raise ValueError(f"device {name!r} was asked for, but torch sees no MPS device here; use `auto` or `cpu`")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> Precision:
+    """The precision to compute in; `auto` is bfloat16 where the hardware multiplies it natively, else float32.
+
+    Raises:
+        ValueError: the name is unknown, or the device cannot compute in it.
+    """
+    if name == "auto":
+        return "bf16-mixed" if has_fast_bf16(device) else "32"
+    if name not in PRECISIONS:
+        raise ValueError(f"precision {name!r} is unknown; use one of {', '.join(PRECISIONS)}")
+    if name == "16-mixed" and device.type == "cpu":
+        raise ValueError("precision '16-mixed' needs a GPU; on the CPU use 'bf16-mixed' or '32'")
+    return name  # type: ignore[return-value]
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is computed in hardware (Ampere or later; AMX or AVX512-BF16), not emulated."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return _cpu_has("amx_bf16") or _cpu_has("avx512_bf16")
+    return False
+
+
+def pick_channels_last(setting: bool | Literal["auto"], device: torch.device, precision: str) -> bool:
+    """Whether to lay images out as NHWC; `auto` does where that is the faster layout for convolutions."""
+    if setting != "auto":
+        return setting
+    return precision != "32" and device.type in ("cuda", "cpu")
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The autocast context of a precision; switched off for `32`."""
+    dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "32")
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def _cpu_has(flag: str) -> bool:
+    if hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu.get_capabilities().get(flag, False))
+    probe = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}[flag]
+    return bool(getattr(torch.cpu, probe, lambda: False)())

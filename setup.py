@@ -1,0 +1,47 @@
+"""Package definition; `make install` installs it with its development tools into `.venv`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (ROOT / "mvmsr/__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="mvmsr",
+    version=VERSION,
+    description="Train, benchmark and use x4 super-resolution models; home of manifold matching (MvM)",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["mvmsr", "mvmsr.*"]),
+    package_data={"mvmsr": ["py.typed", "**/*.html", "**/*.json", "**/*.j2"]},
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "lightning-fabric>=2.4",
+        "pydantic>=2.7",
+        "pyyaml>=6.0",
+        "opencv-python>=4.9",
+        "numpy>=1.26",
+        "pillow>=10.3",
+        "safetensors>=0.4.3",
+        "spandrel>=0.4",
+        "lpips>=0.1.4",
+        "pyiqa>=0.1.13",
+        'basicsr>=1.4.2; python_version < "3.13"',
+        "rich>=13.7",
+        "typer>=0.12",
+        "matplotlib>=3.8",
+        "tensorboard>=2.16",
+        "jinja2>=3.1",
+        "scikit-image>=0.22",
+    ],
+    extras_require={"dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100"]},
+    entry_points={"console_scripts": ["mvmsr = mvmsr.cli:main"]},
+)
