@@ -1,0 +1,29 @@
+"""Networks, and nothing but networks."""
+
+from mvmsr.archs.discriminators import NatSRDiscriminator, SRGANDiscriminator
+from mvmsr.archs.flops import multiply_adds
+from mvmsr.archs.metric_net import MetricNet
+from mvmsr.archs.msrresnet import MSRResNet
+from mvmsr.archs.nmd import NMD
+from mvmsr.archs.nsrnet import NSRNet
+from mvmsr.archs.param_count import count_parameters
+from mvmsr.archs.rdn import RDN
+from mvmsr.archs.spandrel_net import spandrel_net
+from mvmsr.archs.srresnet import SRResNet
+from mvmsr.archs.vgg_features import VGG_LAYERS, VGGFeatures
+
+__all__ = [
+    "NMD",
+    "RDN",
+    "VGG_LAYERS",
+    "MSRResNet",
+    "MetricNet",
+    "NSRNet",
+    "NatSRDiscriminator",
+    "SRGANDiscriminator",
+    "SRResNet",
+    "VGGFeatures",
+    "count_parameters",
+    "multiply_adds",
+    "spandrel_net",
+]
