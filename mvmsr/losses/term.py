@@ -34,5 +34,22 @@ class Term(nn.Module):
         self.loss_weight = float(loss_weight)
 
     def objectives(self) -> dict[Objective, Callable[..., Tensor]]:
-        """Every objective that this term belongs to, with the function that computes it (a scalar)."""
+        """Every objective that this term belongs to, with the function that computes it (a scalar).
+
+        The parameter names of these functions count as those of `forward` do; a term whose needs depend on its options
+        returns the function that asks for no more than it uses.
+        """
         return {self.objective: self.forward}
+
+    def weight_for(self, objective: Objective) -> float:
+        """The factor of this term in `objective`: `loss_weight`, unless a subclass says otherwise.
+
+        Raises:
+            ValueError: the term has no part in that objective.
+        """
+        if objective not in self.objectives():
+            raise ValueError(
+                f"{type(self).__name__} has no part in the objective {objective!r}; "
+                f"expected one of: {', '.join(self.objectives())}"
+            )
+        return self.loss_weight
