@@ -1,0 +1,212 @@
+"""What the metric network minimises: real pictures close to each other, generated ones a margin away.
+
+Source: Dai and Hang, Manifold Matching via Deep Metric Learning for Generative Modeling, ICCV 2021, equation (2), after
+Mohan et al., Moving in the Right Direction: A Regularization for Deep Metric Learning, CVPR 2020;
+released code at https://github.com/dzld00/pytorch-manifold-matching
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mvmsr.losses.choices import from_preset, one_of
+from mvmsr.losses.geometry import check_paired_embeddings
+from mvmsr.losses.term import Objective, Term
+from mvmsr.registry import LOSSES
+
+CosReduce = Literal["per_sample", "batch_sum"]
+Hinge = Literal["relu", "softplus"]
+TripletPreset = Literal["paper", "official"]
+
+_COS_EPS = 1e-6
+"""Norms below this count as this in the cosine, as in the released code."""
+
+_PRESETS = {
+    "paper": {"cos_reduce": "per_sample", "hinge": "relu"},
+    "official": {"cos_reduce": "batch_sum", "hinge": "relu"},
+}
+
+
+def direction_cosine(anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """cos(negative - anchor, positive - anchor) of embeddings (N, D), in [-1, 1]; shape (N,).
+
+    Where one of the two differences is exactly zero (a permutation that keeps an index makes an anchor its own
+    positive) the cosine is 0 and so is its gradient.
+
+    >>> direction_cosine(torch.zeros(2, 2), torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 3.0]] * 2))
+    tensor([0.7071, 0.0000])
+    """
+    to_negative, to_positive = negative - anchor, positive - anchor
+    length_negative = torch.linalg.vector_norm(to_negative, dim=1)
+    length_positive = torch.linalg.vector_norm(to_positive, dim=1)
+    products = (to_negative * to_positive).sum(dim=1)
+    cosines = products / (length_negative.clamp(min=_COS_EPS) * length_positive.clamp(min=_COS_EPS))
+    # Without this the gradient of a zero vector would be 1/eps times a unit vector; it cancels between an anchor and
+    # its identical positive in theory, but leaves rounding errors of the size of the other gradients.
+    return torch.where((length_negative > 0) & (length_positive > 0), cosines, torch.zeros_like(cosines))
+
+
+def triplet_margins(
+    gt_embeddings: Tensor,
+    sr_embeddings: Tensor,
+    positive_index: Tensor,
+    negative_index: Tensor,
+    margin: float = 1.0,
+    direction_weight: float = 0.01,
+    cos_reduce: CosReduce = "per_sample",
+) -> tuple[Tensor, Tensor]:
+    """What goes into each triplet's hinge, and each triplet's cosine; two tensors (N,).
+
+    With anchor a_i = gt[i], positive p_i = gt[positive_index[i]], negative n_i = sr[negative_index[i]]:
+    ||a_i - p_i||^2 - ||a_i - n_i||^2 + margin - direction_weight * cos(n_i - a_i, p_i - a_i). With
+    `cos_reduce="batch_sum"` every triplet gets the sum of all N cosines in place of its own.
+
+    Raises:
+        ValueError: embeddings of unequal shapes or a single row, indices not int64 of shape (N,), unknown cos_reduce.
+    """
+    one_of("cos_reduce", cos_reduce, ("per_sample", "batch_sum"))
+    check_paired_embeddings(gt_embeddings, sr_embeddings)
+    rows = len(gt_embeddings)
+    if rows < 2:
+        raise ValueError("expected a batch of at least 2 embeddings, got 1; an anchor needs another point as positive")
+    for name, index in (("positive_index", positive_index), ("negative_index", negative_index)):
+        if index.shape != (rows,) or index.dtype != torch.int64:
+            raise ValueError(
+                f"expected {name} of shape ({rows},) and type int64, got {tuple(index.shape)} and {index.dtype}"
+            )
+    positive, negative = gt_embeddings[positive_index], sr_embeddings[negative_index]
+    cosines = direction_cosine(gt_embeddings, positive, negative)
+    distance_positive = (gt_embeddings - positive).square().sum(dim=1)
+    distance_negative = (gt_embeddings - negative).square().sum(dim=1)
+    direction = cosines if cos_reduce == "per_sample" else cosines.sum()
+    return distance_positive - distance_negative + margin - direction_weight * direction, cosines
+
+
+def directed_triplet_loss(
+    gt_embeddings: Tensor,
+    sr_embeddings: Tensor,
+    positive_index: Tensor,
+    negative_index: Tensor,
+    margin: float = 1.0,
+    direction_weight: float = 0.01,
+    cos_reduce: CosReduce = "per_sample",
+    hinge: Hinge = "relu",
+) -> Tensor:
+    """Mean over the batch of hinge(||a - p||^2 - ||a - n||^2 + margin - direction_weight * cos(n - a, p - a)).
+
+    >>> gt, sr = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [3.0]])
+    >>> swap, keep = torch.tensor([1, 0]), torch.tensor([0, 1])
+    >>> directed_triplet_loss(gt, sr, swap, keep, direction_weight=0.5)  # relu(1 - .25 + 1 - .5), relu(1 - 4 + 1 + .5)
+    tensor(0.6250)
+
+    Args:
+        gt_embeddings, sr_embeddings: (N, D), N >= 2; anchors and positives are gt's, negatives sr's.
+        positive_index, negative_index: permutations of range(N), int64 (N,).
+        margin: in squared units of the embeddings.
+        direction_weight: gamma of equation (2).
+        cos_reduce: "per_sample" is the paper's equation. "batch_sum" is the released code: while every hinge is active
+            its regulariser has N times the gradient.
+        hinge: "relu", or "softplus", which never stops pushing.
+
+    Raises:
+        ValueError: see `triplet_margins`; unknown hinge.
+    """
+    one_of("hinge", hinge, ("relu", "softplus"))
+    margins, _ = triplet_margins(
+        gt_embeddings, sr_embeddings, positive_index, negative_index, margin, direction_weight, cos_reduce
+    )
+    return (F.relu(margins) if hinge == "relu" else F.softplus(margins)).mean()
+
+
+@torch.no_grad()
+def triplet_health(
+    gt_embeddings: Tensor,
+    sr_embeddings: Tensor,
+    positive_index: Tensor,
+    negative_index: Tensor,
+    margin: float = 1.0,
+    direction_weight: float = 0.01,
+    cos_reduce: CosReduce = "per_sample",
+) -> dict[str, Tensor]:
+    """Signs of the metric network's state, without gradient; arguments as for `directed_triplet_loss`.
+
+    Returns:
+        Scalars on the embeddings' device: `cos`, the mean cosine in [-1, 1], and `active`, the share of triplets that
+        violate the margin, in [0, 1]. At 0 a relu hinge gives the metric network no gradient at all.
+    """
+    margins, cosines = triplet_margins(
+        gt_embeddings, sr_embeddings, positive_index, negative_index, margin, direction_weight, cos_reduce
+    )
+    return {"cos": cosines.mean(), "active": (margins > 0).to(margins.dtype).mean()}
+
+
+@LOSSES.register()
+class DirectedTripletLoss(Term):
+    """L_apn, equation (2): the metric network's triplet loss with a direction regulariser; see `directed_triplet_loss`.
+
+    Args:
+        loss_weight: factor in the metric network's objective.
+        margin: in squared units of the embeddings (the paper does not say; 1 in the released code).
+        direction_weight: gamma; 1e-2 in the paper.
+        cos_reduce: "per_sample" (the default) or "batch_sum".
+        hinge: "relu" (the default) or "softplus".
+        preset: "paper" for `per_sample` and `relu`, "official" for `batch_sum` and `relu` as in the released code.
+
+    Raises:
+        ValueError: unknown value, or one that contradicts the preset.
+    """
+
+    objective: ClassVar[Objective] = "metric_net"
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        margin: float = 1.0,
+        direction_weight: float = 0.01,
+        cos_reduce: CosReduce | None = None,
+        hinge: Hinge | None = None,
+        preset: TripletPreset | None = None,
+    ) -> None:
+        super().__init__(loss_weight)
+        if cos_reduce is not None:
+            one_of("cos_reduce", cos_reduce, ("per_sample", "batch_sum"))
+        if hinge is not None:
+            one_of("hinge", hinge, ("relu", "softplus"))
+        resolved = from_preset(preset, _PRESETS, {"cos_reduce": cos_reduce, "hinge": hinge}, _PRESETS["paper"])
+        self.margin = float(margin)
+        self.direction_weight = float(direction_weight)
+        self.cos_reduce = cast(CosReduce, resolved["cos_reduce"])
+        self.hinge = cast(Hinge, resolved["hinge"])
+
+    def forward(
+        self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
+    ) -> Tensor:
+        """The unweighted loss of embeddings (N, D) under two permutations (N,); a scalar."""
+        return directed_triplet_loss(
+            gt_embeddings,
+            sr_embeddings,
+            positive_index,
+            negative_index,
+            self.margin,
+            self.direction_weight,
+            self.cos_reduce,
+            self.hinge,
+        )
+
+    def health(
+        self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
+    ) -> dict[str, Tensor]:
+        """`triplet_health` with this term's options."""
+        return triplet_health(
+            gt_embeddings,
+            sr_embeddings,
+            positive_index,
+            negative_index,
+            self.margin,
+            self.direction_weight,
+            self.cos_reduce,
+        )
