@@ -1,0 +1,325 @@
+"""Reading and writing picture files: any mode in, RGB uint8 or uint16 out, and nothing lost on the way back.
+
+Pillow reads and writes 8-bit files (it keeps colour profiles and EXIF); OpenCV does the 16-bit ones, which Pillow
+would cut to 8 bits. Both work on bytes in memory, so any path that the system accepts is fine.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import struct
+import uuid
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from mvmsr.data.picture import IMAGE_SUFFIXES, ImageError, Picture
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "WRITE_SUFFIXES",
+    "ImageError",
+    "Picture",
+    "image_size",
+    "read_picture",
+    "read_rgb",
+    "write_picture",
+    "write_rgb",
+]
+
+log = logging.getLogger(__name__)
+
+_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+WRITE_SUFFIXES = frozenset(_FORMATS)
+_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
+_BROKEN = "replace the file or take it out of the folder"
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """A picture as (H, W, 3) uint8 RGB: grey repeated, alpha laid over white, 16 bits rounded to 8, upright.
+
+    Raises:
+        ImageError: the file is missing, unreadable, truncated, animated or holds 32-bit values.
+    """
+    return read_picture(path).over_white().as_8_bit().rgb
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the upright picture, from the file's header alone.
+
+    Raises:
+        ImageError: the file is missing or its header cannot be read.
+    """
+    with _open(path, path) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(_ORIENTATION, 1) >= 5 else (height, width)
+
+
+def read_picture(path: str | Path) -> Picture:
+    """A picture with its depth (8 or 16 bits), transparency, colour profile and EXIF.
+
+    CMYK and other colour spaces become RGB, through their embedded profile where they have one.
+
+    Raises:
+        ImageError: the file is missing, unreadable, truncated, animated or holds 32-bit values.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(
+            path, f"cannot be read ({error.strerror or error})", "check the path and its rights"
+        ) from error
+    if not data:
+        raise ImageError(path, "is empty", _BROKEN)
+    with _open(path, io.BytesIO(data)) as image:
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a camera's JPEG with a preview behind it
+            raise ImageError(path, f"holds {image.n_frames} frames", "extract the frames into single pictures first")
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        exif = _upright_exif(image, orientation)
+        icc_profile = image.info.get("icc_profile")
+        is_16_bit = _is_16_bit(image, data)
+        if image.mode == "F" or (image.mode == "I" and not is_16_bit):
+            raise ImageError(path, "holds 32-bit values", "convert it to a 16-bit PNG or TIFF first")
+        if is_16_bit:
+            pixels, grey = _decode_16_bit(path, data), False
+        else:
+            pixels, grey, icc_profile = _decode_8_bit(path, image, icc_profile)
+    pixels = _turn_upright(pixels, orientation)
+    channels = pixels.shape[2]
+    grey = grey or channels <= 2
+    rgb = np.repeat(pixels[..., :1], 3, axis=2) if grey else pixels[..., :3]
+    alpha = np.ascontiguousarray(pixels[..., -1]) if channels in (2, 4) else None
+    return Picture(np.ascontiguousarray(rgb), alpha, grey, icc_profile, exif)
+
+
+def write_rgb(path: str | Path, array: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 or uint16 RGB; the suffix chooses the format. See `write_picture`."""
+    write_picture(path, Picture(array))
+
+
+def write_picture(path: str | Path, picture: Picture, quality: int = 95) -> None:
+    """Write a picture; the suffix chooses the format. The file appears complete or not at all.
+
+    PNG, TIFF and WebP keep alpha; JPEG and BMP have none, so the picture is laid over white (with a warning). PNG and
+    TIFF hold 16 bits. A picture that was grey is written with one channel where the format allows.
+
+    Args:
+        quality: 1 to 100, of JPEG and WebP.
+
+    Raises:
+        ImageError: the format is unknown or cannot hold 16 bits, or the file cannot be written.
+    """
+    path = Path(path)
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise ImageError(path, f"cannot write {path.suffix or 'a file without suffix'}", f"use {_listed(_FORMATS)}")
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality must be 1 to 100, got {quality}")
+    if picture.rgb.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
+        raise ImageError(path, f"{kind} cannot hold 16 bits", "choose .png or .tif, or convert to 8 bits first")
+    if picture.alpha is not None and kind in ("JPEG", "BMP"):
+        log.warning("%s: %s has no transparency; the picture is laid over white (choose .png to keep it)", path, kind)
+        picture = picture.over_white()
+    encode = _encode_16_bit if picture.rgb.dtype == np.uint16 else _encode_8_bit
+    _write_bytes(path, encode(path, picture, kind, quality))
+
+
+def _listed(suffixes: dict[str, str]) -> str:
+    return ", ".join(sorted(suffixes))
+
+
+def _open(path: str | Path, source: str | Path | io.BytesIO) -> Image.Image:
+    """Pillow's lazy image (header only), with its many errors turned into one."""
+    try:
+        return Image.open(source)
+    except UnidentifiedImageError as error:
+        raise ImageError(path, "is not a picture in a known format, or is damaged", _BROKEN) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(path, "is too large to be decoded safely", "cut it into parts first") from error
+    except OSError as error:
+        cause = f"cannot be read ({error.strerror or error})"
+        raise ImageError(path, cause, "check the path and its rights") from error
+    except (ValueError, SyntaxError, struct.error, EOFError) as error:
+        raise ImageError(path, f"has a damaged header ({error})", _BROKEN) from error
+
+
+def _is_16_bit(image: Image.Image, data: bytes) -> bool:
+    if image.format == "PNG":
+        return data[24] == 16  # the bit depth in the header; Pillow shows 16-bit RGB as plain RGB
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, 8)  # type: ignore[attr-defined]
+        return max(bits if isinstance(bits, tuple) else (bits,)) == 16
+    return image.mode.startswith("I")  # 16-bit PGM and the like
+
+
+def _decode_16_bit(path: str | Path, data: bytes) -> np.ndarray:
+    """(H, W, C) uint16 with C 1, 3 or 4, RGB order."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError(path, f"cannot be decoded ({error})", _BROKEN) from error
+    if pixels is None:
+        raise ImageError(path, "is truncated or damaged", _BROKEN)
+    if pixels.dtype != np.uint16:
+        raise ImageError(path, f"holds {pixels.dtype} values", "convert it to a 16-bit PNG or TIFF first")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if pixels.shape[2] == 3:
+        return pixels[..., ::-1]
+    if pixels.shape[2] == 4:
+        return pixels[..., [2, 1, 0, 3]]
+    return pixels
+
+
+def _decode_8_bit(
+    path: str | Path, image: Image.Image, icc_profile: bytes | None
+) -> tuple[np.ndarray, bool, bytes | None]:
+    """(H, W, C) uint8 with C 1, 2, 3 or 4; whether it is grey; the profile that still applies to it."""
+    try:
+        image.load()
+        if "transparency" in image.info and image.mode in ("L", "RGB", "P"):
+            grey = image.mode == "L"
+            image = image.convert("LA" if grey else "RGBA")
+        elif image.mode in ("1", "L"):
+            image, grey = image.convert("L"), True
+        elif image.mode in ("LA", "La"):
+            image, grey = image.convert("LA"), True
+        elif image.mode in ("RGB", "RGBA"):
+            grey = False
+        elif image.mode in ("PA", "RGBa"):
+            image, grey = image.convert("RGBA"), False
+        elif image.mode == "P":
+            image, grey = image.convert("RGB"), False
+        else:  # CMYK, LAB, YCbCr, HSV: the profile describes that space, not the RGB that we make of it
+            image, grey = _to_srgb(image, icc_profile), False
+            icc_profile = None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError) as error:
+        raise ImageError(path, f"is truncated or damaged ({error})", _BROKEN) from error
+    pixels = np.asarray(image)
+    return pixels.reshape(*pixels.shape[:2], -1), grey, icc_profile
+
+
+def _to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
+    if icc_profile:
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
+            converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if converted is not None:
+                return converted
+        except (ImageCms.PyCMSError, OSError) as error:
+            log.warning("the embedded colour profile cannot be used (%s); converting %s plainly", error, image.mode)
+    return image.convert("RGB")
+
+
+def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation (1 to 8) of an (H, W, C) array."""
+    if orientation >= 5:  # 5 to 8 are 1, 4, 3, 2 ... of the transposed picture
+        pixels = pixels.swapaxes(0, 1)
+        orientation = {5: 1, 6: 2, 7: 3, 8: 4}.get(orientation, 1)
+    flips = {2: (1, -1), 3: (-1, -1), 4: (-1, 1)}
+    vertical, horizontal = flips.get(orientation, (1, 1))
+    return pixels[::vertical, ::horizontal]
+
+
+def _upright_exif(image: Image.Image, orientation: int) -> bytes | None:
+    if orientation == 1:
+        return image.info.get("exif")
+    exif = image.getexif()
+    exif[_ORIENTATION] = 1
+    return exif.tobytes() if "exif" in image.info else None
+
+
+def _encode_8_bit(path: Path, picture: Picture, kind: str, quality: int) -> bytes:
+    pixels = picture.rgb
+    if picture.grey and kind != "WEBP":
+        pixels = _one_channel(pixels)
+    if picture.alpha is not None:
+        pixels = np.dstack([pixels, picture.alpha])
+    options: dict[str, object] = {}
+    if kind in ("JPEG", "WEBP"):
+        options["quality"] = quality
+    if kind == "JPEG":
+        options["subsampling"] = 0 if quality >= 90 else 2
+    if kind == "PNG":
+        options["compress_level"] = 4
+    if kind == "TIFF":
+        options["compression"] = "tiff_adobe_deflate"
+    if kind != "BMP":
+        if picture.icc_profile and _profile_fits(picture):
+            options["icc_profile"] = picture.icc_profile
+        if picture.exif and kind != "TIFF":  # in a TIFF the tags are the file's own structure
+            options["exif"] = picture.exif
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(pixels).save(buffer, kind, **options)
+    except (OSError, ValueError) as error:
+        raise ImageError(path, f"{kind} cannot hold this picture ({error})", "choose .png") from error
+    return buffer.getvalue()
+
+
+def _encode_16_bit(path: Path, picture: Picture, kind: str, quality: int) -> bytes:
+    pixels = picture.rgb[..., ::-1]
+    if picture.alpha is not None:
+        pixels = np.dstack([pixels, picture.alpha])
+    elif picture.grey:
+        pixels = _one_channel(picture.rgb)
+    done, encoded = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(pixels))
+    if not done:
+        raise ImageError(path, f"cannot be encoded as 16-bit {kind}", "choose .png")
+    data = encoded.tobytes()
+    if kind == "PNG":
+        return _with_metadata(data, picture.icc_profile if _profile_fits(picture) else None, picture.exif)
+    if picture.icc_profile or picture.exif:
+        log.warning("%s: a 16-bit TIFF is written without its colour profile and EXIF; choose .png to keep them", path)
+    return data
+
+
+def _one_channel(rgb: np.ndarray) -> np.ndarray:
+    """(H, W): the mean of the channels, which is any of them where they agree."""
+    return ((rgb.astype(np.uint32).sum(axis=2) + 1) // 3).astype(rgb.dtype)
+
+
+def _profile_fits(picture: Picture) -> bool:
+    """Whether the profile's colour space (bytes 16 to 20 of its header) is that of the pixels as written."""
+    space = (picture.icc_profile or b"")[16:20]
+    return space == (b"GRAY" if picture.grey else b"RGB ")
+
+
+def _with_metadata(png: bytes, icc_profile: bytes | None, exif: bytes | None) -> bytes:
+    """Put a colour profile and EXIF into an encoded PNG, behind its header chunk."""
+    chunks = b""
+    if icc_profile:
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile))
+    if exif:
+        chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    header_end = 8 + 4 + 4 + 13 + 4  # signature, then the header's length, name, body and checksum
+    return png[:header_end] + chunks + png[header_end:]
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    """Write beside the target, then rename over it, so that a stopped run leaves no half picture."""
+    aside = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(data)
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        cause = f"cannot be written ({error.strerror or error})"
+        raise ImageError(path, cause, "check the folder's rights and free space") from error

@@ -1,0 +1,229 @@
+"""Which files on disk form the pairs of a data set: the folder layouts that people have.
+
+A layout is recognised from its root folder: DIV2K's and Flickr2K's (`DIV2K_train_HR`, `DIV2K_train_LR_bicubic/X4`),
+BasicSR's benchmarks (`GTmod12`, `LRbicx4`), EDSR's (`HR`, `LR_bicubic/X4`), SelfExSR's (`image_SRF_4/*_HR.png`), or
+simply a folder of pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvmsr.data.picture import IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """A ground-truth picture and its low-quality version; `lq` is None where it is to be made from `gt`."""
+
+    name: str
+    gt: Path
+    lq: Path | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set keeps its pictures.
+
+    Attributes:
+        title: in words, for messages.
+        gt: folder of the ground truth.
+        lq: folder of the low-quality pictures; None where there are none.
+        suffixes: whether the names end in `_HR` and `_LR` and share one folder.
+    """
+
+    title: str
+    gt: Path
+    lq: Path | None = None
+    suffixes: bool = False
+
+
+class LayoutError(ValueError):
+    """Folders that are missing or do not pair up; the message names what was found and what to do."""
+
+
+def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> Path:
+    """The existing folder (or file) that a path in an options file means.
+
+    A relative path is tried from the working directory, then under `data_root` (else `$MVMSR_DATA_ROOT`, else
+    `./datasets`), where a leading `datasets/` is dropped.
+
+    Raises:
+        LayoutError: none of the candidates exists; the message lists them.
+    """
+    path = Path(path).expanduser()
+    root = Path(data_root or os.environ.get("MVMSR_DATA_ROOT") or "datasets").expanduser()
+    candidates = [path]
+    if not path.is_absolute():
+        under = Path(*path.parts[1:]) if path.parts[:1] == ("datasets",) else path
+        candidates += [root / under]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate.resolve()
+    tried = "\n".join(f"  {candidate.absolute()}" for candidate in dict.fromkeys(candidates))
+    raise LayoutError(
+        f"no data at {str(path)!r}; tried\n{tried}\n"
+        "correct the path, set MVMSR_DATA_ROOT or --data-root to the folder with your data sets, "
+        "or fetch them with `mvmsr datasets prepare`"
+    )
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The picture files directly in a folder, in natural order (`img2` before `img10`); hidden ones left out."""
+    files = (entry for entry in Path(folder).iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted((f for f in files if f.is_file() and not f.name.startswith(".")), key=lambda f: natural_key(f.name))
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sorting key that compares runs of digits as numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def recognise(root: str | Path, scale: int = 4) -> Layout:
+    """The layout of a data set from its root folder (or from the folder of its ground truth).
+
+    Raises:
+        LayoutError: not a folder, or no layout fits; the message lists what is there.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise LayoutError(f"{root} is not a folder; give the folder of a data set")
+    if (selfexsr := root / f"image_SRF_{scale}").is_dir():
+        return Layout("SelfExSR (image_SRF_N)", selfexsr, selfexsr, suffixes=True)
+    for high in sorted(root.glob("*_HR")):
+        base = high.name.removesuffix("_HR")  # DIV2K_train, DIV2K_valid, Flickr2K; "train" sorts before "valid"
+        if high.is_dir():
+            low = root / f"{base}_LR_bicubic" / f"X{scale}"
+            return Layout(f"DIV2K ({high.name})", high, low if low.is_dir() else None)
+    for high in sorted(root.glob("GTmod*")):
+        if high.is_dir() and int(re.sub(r"\D", "", high.name) or scale) % scale == 0:
+            low = root / f"LRbicx{scale}"
+            return Layout(f"BasicSR ({high.name})", high, low if low.is_dir() else None)
+    if (high := root / "HR").is_dir():
+        low = root / "LR_bicubic" / f"X{scale}"
+        return Layout("EDSR (HR, LR_bicubic)", high, low if low.is_dir() else None)
+    images = list_images(root)
+    if images:
+        stems = [image.stem for image in images]
+        if all(stem.endswith(("_HR", "_LR")) for stem in stems) and any(stem.endswith("_HR") for stem in stems):
+            has_low = any(stem.endswith("_LR") for stem in stems)
+            return Layout("SelfExSR (*_HR, *_LR)", root, root if has_low else None, suffixes=True)
+        return Layout("folder of pictures", root)
+    there = ", ".join(sorted(entry.name for entry in root.iterdir())[:10]) or "nothing"
+    raise LayoutError(
+        f"{root} holds no pictures and no layout known for x{scale} "
+        f"(image_SRF_{scale}, *_HR with *_LR_bicubic/X{scale}, GTmod12 with LRbicx{scale}, "
+        f"HR with LR_bicubic/X{scale}); it holds: {there}"
+    )
+
+
+def find_pairs(
+    dataroot_gt: str | Path,
+    dataroot_lq: str | Path | None = None,
+    scale: int = 4,
+    filename_tmpl: str = "{}",
+    meta_info_file: str | Path | None = None,
+) -> list[ImagePair]:
+    """The pairs of a data set, in natural order of their names (or in the order of `meta_info_file`).
+
+    Args:
+        dataroot_gt: root folder of a known layout, or a folder of ground-truth pictures.
+        dataroot_lq: folder of low-quality pictures; None takes those of the layout, or makes none.
+        filename_tmpl: low-quality name for a ground-truth name, both without suffix (`{}x4`). With the default `{}`,
+            `{}xSCALE` and `_LR` for `_HR` are tried too.
+        meta_info_file: text file whose lines begin with a file name below `dataroot_gt`.
+
+    Raises:
+        LayoutError: a folder or file is missing or names do not pair; up to 5 of them are listed.
+    """
+    if "{}" not in filename_tmpl:
+        raise LayoutError(f"filename_tmpl must contain {{}}, got {filename_tmpl!r}; for example '{{}}x{scale}'")
+    layout = recognise(dataroot_gt, scale)
+    if dataroot_lq is not None:
+        lq_root: Path | None = _low_folder(Path(dataroot_lq), scale)
+    else:
+        lq_root = layout.lq
+    high = _from_meta(layout.gt, Path(meta_info_file)) if meta_info_file else list_images(layout.gt)
+    if layout.suffixes:
+        high = [path for path in high if path.stem.endswith("_HR")]
+    _refuse_twins(high, layout.gt)
+    if lq_root is None:
+        return [ImagePair(_name(path, layout, scale), path, None) for path in high]
+
+    low = {path.stem: path for path in list_images(lq_root)}
+    if layout.suffixes and lq_root == layout.gt:
+        low = {stem: path for stem, path in low.items() if stem.endswith("_LR")}
+    pairs, missing, used = [], [], set()
+    for path in high:
+        wanted = _low_stems(path.stem, filename_tmpl, scale)
+        stem = next((stem for stem in wanted if stem in low), None)
+        if stem is None:
+            missing.append(f"{path.name} (looked for {' or '.join(wanted)})")
+        else:
+            used.add(stem)
+            pairs.append(ImagePair(_name(path, layout, scale), path, low[stem]))
+    extra = [] if meta_info_file else [path.name for stem, path in low.items() if stem not in used]
+    if missing or extra:
+        raise LayoutError(_unpaired(layout.gt, lq_root, missing, extra))
+    return pairs
+
+
+def _low_folder(folder: Path, scale: int) -> Path:
+    if not folder.is_dir():
+        raise LayoutError(f"dataroot_lq {folder} is not a folder")
+    return folder if list_images(folder) or not (folder / f"X{scale}").is_dir() else folder / f"X{scale}"
+
+
+def _low_stems(stem: str, template: str, scale: int) -> list[str]:
+    stems = [template.format(stem)]
+    if template == "{}":
+        stems.append(f"{stem}x{scale}")
+        if stem.endswith("_HR"):
+            stems.insert(0, stem.removesuffix("_HR") + "_LR")
+    return stems
+
+
+def _name(path: Path, layout: Layout, scale: int) -> str:
+    return path.stem.removesuffix("_HR").removesuffix(f"_SRF_{scale}") if layout.suffixes else path.stem
+
+
+def _from_meta(folder: Path, meta: Path) -> list[Path]:
+    if not meta.is_file():
+        raise LayoutError(f"meta_info_file {meta} is not a file")
+    names = [line.split(" ")[0].strip() for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise LayoutError(f"{meta} names {len(missing)} pictures that are not in {folder}: {_first(missing)}")
+    return [folder / name for name in names]
+
+
+def _refuse_twins(high: list[Path], folder: Path) -> None:
+    if not high:
+        raise LayoutError(f"{folder} holds no pictures")
+    seen: dict[Path, Path] = {}
+    twins = []
+    for path in high:
+        other = seen.setdefault(path.with_suffix(""), path)
+        if other is not path:
+            twins.append(f"{other.name} and {path.name}")
+    if twins:
+        raise LayoutError(f"{folder} holds pictures that differ by suffix only: {_first(twins)}; keep one of each")
+
+
+def _unpaired(gt: Path, lq: Path, missing: list[str], extra: list[str]) -> str:
+    lines = [f"pictures of {gt} and {lq} do not pair up:"]
+    if missing:
+        lines.append(f"  {len(missing)} without a low-quality version: {_first(missing)}")
+    if extra:
+        lines.append(f"  {len(extra)} without a ground truth: {_first(extra)}")
+    lines.append(
+        "  add the files, set filename_tmpl, or leave out dataroot_lq to have them made by bicubic downscaling"
+    )
+    return "\n".join(lines)
+
+
+def _first(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -1,0 +1,70 @@
+"""What a picture file holds, in the form in which we compute on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm"})
+"""Suffixes, in lower case, of the files that count as pictures in a folder."""
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read or written; the message names the file, the cause and the remedy."""
+
+    def __init__(self, path: str | Path, cause: str, remedy: str) -> None:
+        super().__init__(f"{path}: {cause}; {remedy}")
+        self.path, self.cause, self.remedy = Path(path), cause, remedy
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[Path, str, str]]:
+        return type(self), (self.path, self.cause, self.remedy)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture with what must survive its restoration.
+
+    Attributes:
+        rgb: (H, W, 3), uint8 or uint16, full range of its dtype; upright (an EXIF orientation has been applied).
+        alpha: (H, W) of the same dtype, not premultiplied; None where the file has no transparency.
+        grey: the file holds one channel; `rgb` repeats it.
+        icc_profile: the embedded colour profile that `rgb` (or its grey channel) is to be read by.
+        exif: raw EXIF block, with its orientation reset to upright.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+    grey: bool = False
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or 0 in self.rgb.shape:
+            raise ValueError(f"rgb must be (H, W, 3), got {self.rgb.shape}")
+        if self.rgb.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"rgb must be uint8 or uint16, got {self.rgb.dtype}; scale and round it first")
+        alpha, side, dtype = self.alpha, self.rgb.shape[:2], self.rgb.dtype
+        if alpha is not None and (alpha.shape != side or alpha.dtype != dtype):
+            raise ValueError(f"alpha must be {side} {dtype} like rgb, got {alpha.shape} {alpha.dtype}")
+
+    def as_8_bit(self) -> Picture:
+        """The same picture in uint8 (65535 -> 255, rounded)."""
+        if self.rgb.dtype == np.uint8:
+            return self
+        alpha = None if self.alpha is None else _to_8_bit(self.alpha)
+        return replace(self, rgb=_to_8_bit(self.rgb), alpha=alpha)
+
+    def over_white(self) -> Picture:
+        """The same picture without alpha, laid over white."""
+        if self.alpha is None:
+            return self
+        limit = float(np.iinfo(self.rgb.dtype).max)
+        cover = self.alpha[..., None] / limit
+        rgb = np.floor(self.rgb * cover + limit * (1 - cover) + 0.5).clip(0, limit).astype(self.rgb.dtype)
+        return replace(self, rgb=rgb, alpha=None)
+
+
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
