@@ -1,0 +1,94 @@
+"""Luma as the super-resolution literature measures it: MATLAB's `rgb2ycbcr`, ITU-R BT.601, studio range [16, 235].
+
+Two conventions live side by side and differ by some thousandths of a dB: MATLAB on uint8 pictures rounds luma to
+integers (VDSR, NatSR), MATLAB on double pictures does not (EDSR, RDN, BasicSR). OpenCV's YCrCb is full range and
+neither of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Thousandths of the weights, so that the rounding of uint8 pictures is exact integer arithmetic.
+_RED, _GREEN, _BLUE = 65481, 128553, 24966
+_DENOMINATOR = 255_000
+_OFFSET = 16
+
+
+def rgb_to_y(rgb: np.ndarray, round_y: bool) -> np.ndarray:
+    """Luma of a uint8 RGB picture: Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255.
+
+    Args:
+        rgb: (..., 3) uint8.
+        round_y: round to the nearest integer, halves up, as MATLAB does for uint8 pictures.
+
+    Returns:
+        (...) float64 in [16, 235].
+
+    Raises:
+        TypeError: the picture is not uint8.
+        ValueError: its last axis is not 3.
+
+    >>> rgb_to_y(np.array([[[255, 255, 255], [1, 2, 3]]], dtype=np.uint8), round_y=True)
+    array([[235.,  18.]])
+    """
+    if rgb.dtype != np.uint8:
+        raise TypeError(f"rgb_to_y: expected uint8, got {rgb.dtype}; scale to [0, 255], round and convert first")
+    if rgb.ndim == 0 or rgb.shape[-1] != 3:
+        raise ValueError(f"rgb_to_y: expected (..., 3), got {rgb.shape}; replicate a grey picture to three channels")
+    channels = rgb.astype(np.int32)
+    thousandths = _RED * channels[..., 0] + _GREEN * channels[..., 1] + _BLUE * channels[..., 2]
+    if round_y:
+        return ((thousandths + _DENOMINATOR // 2) // _DENOMINATOR + _OFFSET).astype(np.float64)
+    return thousandths / _DENOMINATOR + _OFFSET
+
+
+def rgb_to_y_tensor(rgb: Tensor, round_y: bool) -> Tensor:
+    """Luma of RGB tensors, differentiable where it is not rounded.
+
+    Args:
+        rgb: (N, 3, H, W) floating point in [0, 1].
+        round_y: round to whole levels of 255, halves up.
+
+    Returns:
+        (N, 1, H, W) of the same type, in [16/255, 235/255].
+
+    Raises:
+        TypeError: the tensor is not floating point.
+        ValueError: its shape is not (N, 3, H, W).
+    """
+    if not rgb.is_floating_point():
+        raise TypeError(f"rgb_to_y_tensor: expected floating point in [0, 1], got {rgb.dtype}; divide by 255 first")
+    if rgb.ndim != 4 or rgb.shape[1] != 3:
+        raise ValueError(f"rgb_to_y_tensor: expected (N, 3, H, W), got {tuple(rgb.shape)}")
+    weights = rgb.new_tensor([_RED, _GREEN, _BLUE]).div(1000).view(1, 3, 1, 1)
+    levels = (rgb * weights).sum(dim=1, keepdim=True) + _OFFSET
+    if round_y:
+        levels = (levels + 0.5).floor()
+    return levels / 255
+
+
+def rgb_to_gray(rgb: np.ndarray) -> np.ndarray:
+    """MATLAB's `rgb2gray` of a uint8 picture: full-range BT.601, 0.2989 R + 0.5870 G + 0.1140 B, rounded.
+
+    Args:
+        rgb: (..., 3) uint8.
+
+    Returns:
+        (...) float64 of integers in [0, 255].
+
+    Raises:
+        TypeError, ValueError: as `rgb_to_y`.
+    """
+    if rgb.dtype != np.uint8:
+        raise TypeError(f"rgb_to_gray: expected uint8, got {rgb.dtype}; scale to [0, 255], round and convert first")
+    if rgb.ndim == 0 or rgb.shape[-1] != 3:
+        raise ValueError(f"rgb_to_gray: expected (..., 3), got {rgb.shape}; replicate a grey picture to three channels")
+    # The first row of the inverse of NTSC's YIQ matrix, which rgb2gray normalises to sum to one.
+    gray = rgb.astype(np.float64) @ np.array([0.298936021293776, 0.587043074451121, 0.114020904255103])
+    return np.floor(gray + 0.5)
