@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import gamma
+
+from mvmsr.metrics import Niqe, make_protocol
+from mvmsr.metrics.niqe import BLOCK, PristineModel, block_features, fit_aggd, load_pristine_model, niqe, normalise
+
+PROTOCOL = make_protocol("y", 4)
+
+
+def texture(seed: int = 0, height: int = 192, width: int = 288) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 8, width // 8, 3))
+    noisy = np.kron(coarse, np.ones((8, 8, 1))) * 0.7 + rng.normal(30, 15, (height, width, 3))
+    return np.clip(noisy, 0, 255).round().astype(np.uint8)
+
+
+def fit_by_loops(values: np.ndarray) -> tuple[float, float, float]:
+    left = math.sqrt(np.mean([v * v for v in values if v < 0]))
+    right = math.sqrt(np.mean([v * v for v in values if v > 0]))
+    skew = left / right
+    ratio = np.mean(np.abs(values)) ** 2 / np.mean(values**2) * (skew**3 + 1) * (skew + 1) / (skew**2 + 1) ** 2
+    best = min(
+        (k / 1000 for k in range(200, 10001)),
+        key=lambda a: (gamma(2 / a) ** 2 / (gamma(1 / a) * gamma(3 / a)) - ratio) ** 2,
+    )
+    spread = math.sqrt(gamma(1 / best) / gamma(3 / best))
+    return best, left * spread, right * spread
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_fit_equals_loops(seed: int) -> None:
+    values = np.random.default_rng(seed).laplace(0.3 * seed, 1, 400)
+    assert [float(a[0]) for a in fit_aggd(values[None])] == pytest.approx(fit_by_loops(values), rel=1e-12)
+
+
+def test_fit_recovers_a_gaussian() -> None:
+    values = np.random.default_rng(0).normal(0, 2, (1, 200_000))
+    alpha, left, right = (float(a[0]) for a in fit_aggd(values))
+    assert alpha == pytest.approx(2, abs=0.05)
+    assert left == pytest.approx(2 * math.sqrt(2), rel=0.02)  # exp(-(x / beta)^2) has beta = sigma sqrt 2
+    assert right == pytest.approx(left, rel=0.02)
+
+
+def test_fit_of_flat_and_one_sided_rows() -> None:
+    alpha, left, right = fit_aggd(np.array([[0.0, 0, 0], [1, 2, 3]]))
+    assert alpha.tolist() == [0.2, 0.2]
+    assert np.isnan(left).all()
+    assert np.isnan(right[0])
+
+
+def test_normalise_against_a_full_window() -> None:
+    picture = texture(3)[:20, :24, 0].astype(float)
+    offsets = np.arange(-3, 4)
+    window = np.exp(-(offsets[:, None] ** 2 + offsets[None] ** 2) / (2 * (7 / 6) ** 2))
+    window /= window.sum()
+    padded = np.pad(picture, 3, mode="edge")
+    expected = np.empty_like(picture)
+    for i, j in np.ndindex(*picture.shape):
+        around = padded[i : i + 7, j : j + 7]
+        mean = (window * around).sum()
+        deviation = math.sqrt((window * (around - mean) ** 2).sum())
+        expected[i, j] = (picture[i, j] - mean) / (deviation + 1)
+    assert np.abs(normalise(picture) - expected).max() < 1e-9
+
+
+def test_flat_areas_are_exactly_zero() -> None:
+    picture = np.full((96, 96), 173.0)
+    picture[:, 60:] = 31
+    coefficients = normalise(picture)
+    assert np.all(coefficients[:, :57] == 0)
+    assert np.all(coefficients[:, 63:] == 0)
+    assert np.abs(coefficients[:, 57:63]).min() > 1e-5
+
+
+def test_blocks_are_cut_from_the_top_left_and_listed_by_columns() -> None:
+    luma = texture(4, 208, 296)[..., 1].astype(float)
+    features = block_features(luma)
+    assert features.shape == (6, 36)
+    assert np.array_equal(features, block_features(luma[: 2 * BLOCK, : 3 * BLOCK]))
+    changed = luma.copy()
+    changed[BLOCK + 20 : BLOCK + 60, 20:60] = 0  # second block of the first column
+    differing = ~np.all(block_features(changed) == features, axis=1)
+    assert differing.tolist() == [False, True, False, False, False, False]
+
+
+def test_distance_is_the_formula() -> None:
+    luma = texture(5)[..., 0].astype(float)
+    features = block_features(luma)
+    model = PristineModel(np.linspace(0, 1, 36), np.eye(36))
+    difference = features.mean(axis=0) - model.mean
+    centred = features - features.mean(axis=0)
+    pooled = (np.eye(36) + centred.T @ centred / (len(features) - 1)) / 2
+    assert niqe(luma, model) == pytest.approx(math.sqrt(difference @ np.linalg.solve(pooled, difference)), rel=1e-9)
+
+
+def test_metric_takes_gray_or_luma() -> None:
+    picture = texture(6)
+    gray, luma = Niqe(), Niqe(luma="y")
+    assert (gray.name, luma.name) == ("niqe", "niqe_y")
+    assert not gray.needs_gt
+    values = gray(picture, None, PROTOCOL), luma(picture, None, PROTOCOL)
+    assert all(math.isfinite(v) and v > 0 for v in values)
+    assert values[0] != values[1]
+    cropped = np.ascontiguousarray(np.pad(picture, ((7, 7), (7, 7), (0, 0))))
+    assert Niqe(crop_border=7)(cropped, None, PROTOCOL) == values[0]
+
+
+@pytest.mark.parametrize(("height", "width"), [(95, 500), (500, 95), (150, 150)])
+def test_too_small_gives_nan_and_a_reason(height: int, width: int) -> None:
+    metric = Niqe()
+    assert f"{width}x{height}" in metric.limitation(height, width, PROTOCOL)
+    assert math.isnan(metric(np.zeros((height, width, 3), np.uint8), None, PROTOCOL))
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="use 'gray'"):
+        Niqe(luma="rgb")  # type: ignore[arg-type]
+    np.savez(tmp_path / "other.npz", mean=np.zeros(3))
+    with pytest.raises(ValueError, match="not a pristine model"):
+        load_pristine_model(tmp_path / "other.npz")
+    np.savez(tmp_path / "short.npz", mu_pris_param=np.zeros(3), cov_pris_param=np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="expected 36 features"):
+        load_pristine_model(tmp_path / "short.npz")

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mvmsr.basicsr_shim import import_basicsr
+from mvmsr.metrics import Psnr, Ssim, make_protocol
+from mvmsr.metrics.protocol import planes
+from mvmsr.metrics.psnr import psnr
+from mvmsr.metrics.ssim import ssim
+
+
+def pair(seed: int = 0, height: int = 40, width: int = 52) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth colour picture and a noisy copy, both (H, W, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / (3 + c) + c) + np.cos(y / (4 + c)) for c in range(3)]
+    gt = np.stack(waves, axis=2) * 50 + 128
+    sr = gt + rng.normal(0, 12, gt.shape)
+    return np.clip(sr, 0, 255).round().astype(np.uint8), gt.round().astype(np.uint8)
+
+
+def ssim_by_loops(first: np.ndarray, second: np.ndarray) -> float:
+    offsets = np.arange(-5, 6)
+    window = np.exp(-(offsets[:, None] ** 2 + offsets[None] ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    values = []
+    for i in range(first.shape[0] - 10):
+        for j in range(first.shape[1] - 10):
+            a, b = first[i : i + 11, j : j + 11], second[i : i + 11, j : j + 11]
+            ma, mb = (window * a).sum(), (window * b).sum()
+            va, vb = (window * (a - ma) ** 2).sum(), (window * (b - mb) ** 2).sum()
+            cov = (window * (a - ma) * (b - mb)).sum()
+            c1, c2 = 6.5025, 58.5225
+            values.append((2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2)))
+    return float(np.mean(values))
+
+
+def test_psnr_by_hand() -> None:
+    zeros = np.zeros((1, 2, 2))
+    one_wrong = np.array([[[0, 0], [0, 2.0]]])  # MSE 1
+    assert psnr(zeros, one_wrong) == pytest.approx(20 * math.log10(255), abs=1e-12)
+    assert psnr(zeros, one_wrong, data_range=1.0) == pytest.approx(0, abs=1e-12)
+
+
+def test_equal_pictures() -> None:
+    _, gt = pair()
+    for name in ("y", "y_float", "rgb", "rgb_zero_pad"):
+        protocol = make_protocol(name, 4)
+        assert Psnr()(gt, gt, protocol) == math.inf
+        assert Ssim()(gt, gt, protocol) == pytest.approx(1, abs=1e-12)
+
+
+def test_ssim_equals_loops() -> None:
+    sr, gt = pair(1, 18, 21)
+    first, second = sr[..., 0].astype(float), gt[..., 0].astype(float)
+    assert ssim(first[None], second[None]) == pytest.approx(ssim_by_loops(first, second), abs=1e-12)
+
+
+def test_ssim_is_scikit_images_where_conventions_meet() -> None:
+    from skimage.metrics import structural_similarity
+
+    sr, gt = pair(2)
+    _, full = structural_similarity(
+        gt[..., 1].astype(float),
+        sr[..., 1].astype(float),
+        gaussian_weights=True,
+        sigma=1.5,
+        win_size=11,
+        use_sample_covariance=False,
+        data_range=255,
+        full=True,
+    )
+    expected = full[5:-5, 5:-5].mean()
+    assert ssim(gt[None, ..., 1].astype(float), sr[None, ..., 1].astype(float)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_zero_padding_equals_padding_by_hand() -> None:
+    sr, gt = pair(3, 12, 14)
+    first, second = (np.pad(image[..., 0].astype(float), 5) for image in (sr, gt))
+    expected = ssim_by_loops(first, second)
+    actual = ssim(sr[None, ..., 0].astype(float), gt[None, ..., 0].astype(float), "zero_pad")
+    assert actual == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("protocol", "on_luma"), [("y_float", True), ("rgb", False)])
+def test_equals_basicsr(protocol: str, on_luma: bool) -> None:
+    theirs = import_basicsr("basicsr.metrics.psnr_ssim")
+    if theirs is None:
+        pytest.skip("BasicSR is not installed")
+    sr, gt = pair(4)
+    bgr = [image[..., ::-1] for image in (sr, gt)]
+    ours = make_protocol(protocol, 4)
+    assert Psnr()(sr, gt, ours) == pytest.approx(theirs.calculate_psnr(*bgr, 4, test_y_channel=on_luma), abs=1e-6)
+    assert Ssim()(sr, gt, ours) == pytest.approx(theirs.calculate_ssim(*bgr, 4, test_y_channel=on_luma), abs=1e-6)
+
+
+def test_metrics_are_symmetric_and_ignore_the_border() -> None:
+    sr, gt = pair(5)
+    protocol = make_protocol("y", 4)
+    for metric in (Psnr(), Ssim()):
+        value = metric(sr, gt, protocol)
+        assert metric(gt, sr, protocol) == pytest.approx(value, abs=1e-12)
+        vandalised = sr.copy()
+        vandalised[:4] = vandalised[-4:] = 0
+        vandalised[:, :4] = vandalised[:, -4:] = 255
+        assert metric(vandalised, gt, protocol) == value
+        vandalised[4, 4] = 255 - vandalised[4, 4]
+        assert metric(vandalised, gt, protocol) < value
+
+
+def test_more_noise_scores_lower() -> None:
+    sr, gt = pair(6)
+    worse = np.clip(sr.astype(int) + np.random.default_rng(0).integers(-20, 21, sr.shape), 0, 255).astype(np.uint8)
+    for metric in (Psnr(), Ssim()):
+        assert metric.higher_is_better
+        assert metric(worse, gt, make_protocol("rgb", 2)) < metric(sr, gt, make_protocol("rgb", 2))
+
+
+def test_planes() -> None:
+    sr, _ = pair(7, 12, 16)
+    assert planes(sr, make_protocol("y", 2)).shape == (1, 8, 12)
+    rgb = planes(sr, make_protocol("rgb", 2))
+    assert rgb.dtype == np.float64
+    assert np.array_equal(rgb, sr[2:-2, 2:-2].transpose(2, 0, 1))
+    assert planes(sr, make_protocol("rgb_zero_pad", 4)).shape == (3, 12, 16)
+
+
+@pytest.mark.parametrize("metric", [Psnr(), Ssim()])
+@pytest.mark.parametrize(
+    ("sr_shape", "gt_shape", "message"),
+    [
+        ((20, 20, 3), (20, 24, 3), r"result has shape \(20, 20, 3\), the original \(20, 24, 3\)"),
+        ((8, 30, 3), (8, 30, 3), "30x8 has nothing left when 4 px"),
+        ((20, 20), (20, 20), r"expected a picture \(H, W, 3\), got \(20, 20\)"),
+        ((20, 20, 3), None, "none was given"),
+    ],
+)
+def test_refusals(metric: Psnr, sr_shape: tuple, gt_shape: tuple | None, message: str) -> None:
+    gt = None if gt_shape is None else np.zeros(gt_shape, np.uint8)
+    with pytest.raises(ValueError, match=message):
+        metric(np.zeros(sr_shape, np.uint8), gt, make_protocol("y", 4))
+
+
+def test_small_pictures_have_no_valid_ssim() -> None:
+    metric = Ssim()
+    assert metric.limitation(18, 100, make_protocol("y", 4)) is not None
+    assert metric.limitation(19, 100, make_protocol("y", 4)) is None
+    assert metric.limitation(18, 100, make_protocol("rgb_zero_pad", 4)) is None
+    small = np.zeros((18, 30, 3), np.uint8)
+    with pytest.raises(ValueError, match="fewer than the 11x11 window"):
+        metric(small, small, make_protocol("y", 4))
+
+
+def test_pure_functions_refuse_other_shapes() -> None:
+    with pytest.raises(ValueError, match="shapes differ"):
+        psnr(np.zeros((2, 2)), np.zeros((2, 1)))
+    with pytest.raises(ValueError, match="of one shape"):
+        ssim(np.zeros((20, 20)), np.zeros((20, 20)))
+    with pytest.raises(ValueError, match="use 'valid' or 'zero_pad'"):
+        ssim(np.zeros((1, 20, 20)), np.zeros((1, 20, 20)), "same")  # type: ignore[arg-type]
