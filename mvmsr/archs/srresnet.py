@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mvmsr.archs.upsampler import make_upsampler
+from mvmsr.archs.shuffled_conv import ScalarPReLU, ShuffledConv2d
+from mvmsr.archs.upsampler import make_upsampler, shuffle_factors
 from mvmsr.registry import ARCHS
 
 
@@ -15,7 +16,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             *_conv_bn(num_feat, bn),
-            nn.PReLU(),
+            ScalarPReLU(),
             *_conv_bn(num_feat, bn),
         )
 
@@ -56,10 +57,10 @@ class SRResNet(nn.Module):
         super().__init__()
         self.scale = upscale
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 9, padding=4)
-        self.act_first = nn.PReLU()
+        self.act_first = ScalarPReLU()
         self.body = nn.Sequential(*(ResidualBlock(num_feat, bn) for _ in range(num_block)), *_conv_bn(num_feat, bn))
-        self.upsampler = make_upsampler(num_feat, upscale, nn.PReLU)
-        self.conv_last = nn.Conv2d(num_feat, num_out_ch, 9, padding=4)
+        self.upsampler = make_upsampler(num_feat, upscale, ScalarPReLU, last_shuffle=False)
+        self.conv_last = ShuffledConv2d(num_feat, num_out_ch, 9, factor=(shuffle_factors(upscale) or [1])[-1])
 
     def forward(self, lq: Tensor) -> Tensor:
         features = self.act_first(self.conv_first(lq))

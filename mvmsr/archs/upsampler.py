@@ -23,19 +23,25 @@ def shuffle_factors(upscale: int) -> list[int]:
     return [2] * (upscale.bit_length() - 1)
 
 
-def make_upsampler(num_feat: int, upscale: int, activation: Callable[[], nn.Module] | None = None) -> nn.Sequential:
-    """Steps of [3x3 convolution, pixel shuffle, activation] from (N, num_feat, h, w) to `upscale` times the size.
+def make_upsampler(
+    num_feat: int, upscale: int, activation: Callable[[], nn.Module] | None = None, last_shuffle: bool = True
+) -> nn.Sequential:
+    """Steps of [3x3 convolution, activation, pixel shuffle] from (N, num_feat, h, w) to `upscale` times the size.
 
     Args:
         num_feat: channels before, between and after the steps.
         upscale: 1, 2, 3, 4 or a higher power of two.
-        activation: makes the activation of one step; None for none.
+        activation: makes the elementwise activation of one step (it commutes with the shuffle); None for none.
+        last_shuffle: False leaves the last shuffle to the caller.
 
     Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel CNN", 2016.
     """
     layers: list[nn.Module] = []
     for factor in shuffle_factors(upscale):
-        layers += [nn.Conv2d(num_feat, num_feat * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
+        layers.append(nn.Conv2d(num_feat, num_feat * factor**2, 3, padding=1))
         if activation is not None:
             layers.append(activation())
+        layers.append(nn.PixelShuffle(factor))
+    if layers and not last_shuffle:
+        layers.pop()
     return nn.Sequential(*layers)
