@@ -1,6 +1,6 @@
 """Scores of pictures: each a pure function and a class registered under the name that commands use."""
 
-from mvmsr.metrics.build import MissingMetric, build_metric, build_metrics, metric_from_options, metric_names
+from mvmsr.metrics.build import MissingMetric, build_metric, build_metrics, metric_names
 from mvmsr.metrics.consistency import Consistency
 from mvmsr.metrics.lpips_metric import Lpips
 from mvmsr.metrics.metric import FidelityMetric, Metric
@@ -24,6 +24,5 @@ __all__ = [
     "build_metric",
     "build_metrics",
     "make_protocol",
-    "metric_from_options",
     "metric_names",
 ]

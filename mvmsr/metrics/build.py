@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mvmsr.metrics.metric import Metric
-from mvmsr.metrics.protocol import Protocol, make_protocol
 from mvmsr.pretrained import MissingWeights
 from mvmsr.registry import METRICS, did_you_mean
 
@@ -23,9 +20,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "calculate_niqe": ("niqe", {"luma": "y"}),
 }
 """Names that stand for a registered metric with arguments."""
-
-_IGNORED = ("better", "num_thread", "input_order")
-"""Keys of BasicSR's metric options that change no value here."""
 
 
 @dataclass(frozen=True)
@@ -87,52 +81,3 @@ def build_metrics(
         except MissingWeights as error:
             missing.append(MissingMetric(name, str(error)))
     return metrics, missing
-
-
-def metric_from_options(
-    options: Mapping[str, Any], scale: int, *, device: str = "auto", weights_dir: str | Path | None = None
-) -> Metric:
-    """One entry of an options file's `val.metrics`, ours or BasicSR's.
-
-    `{type: psnr, protocol: y}` or `{type: calculate_psnr, crop_border: 4, test_y_channel: true}`. An entry without
-    protocol, border and channel takes the protocol of the call.
-
-    Raises:
-        ValueError: `type` is absent, or a key that the metric does not take.
-        RegistryError, ProtocolError, MissingWeights: as `build_metric` and `make_protocol`.
-    """
-    rest = {key: value for key, value in options.items() if key not in _IGNORED}
-    if "type" not in rest:
-        raise ValueError(f"a metric needs `type`; one of {', '.join(metric_names())}")
-    name = rest.pop("type")
-    protocol: Protocol | None = None
-    if "protocol" in rest:
-        protocol = make_protocol(rest.pop("protocol"), scale)
-    elif "test_y_channel" in rest or ("crop_border" in rest and "niqe" not in name):
-        # BasicSR compares all three channels and crops nothing unless told otherwise.
-        protocol = make_protocol("y_float" if rest.pop("test_y_channel", False) else "rgb", scale)
-        border = int(rest.pop("crop_border", 0))
-        if border != protocol.crop_border:
-            protocol = replace(protocol, name=f"{protocol.name}_crop{border}", crop_border=border)
-    metric = build_metric(name, rest, device=device, weights_dir=weights_dir)
-    return metric if protocol is None else UnderProtocol(metric, protocol)
-
-
-class UnderProtocol(Metric):
-    """A metric that keeps to its own protocol whatever the caller's is."""
-
-    def __init__(self, metric: Metric, protocol: Protocol) -> None:
-        self.metric = metric
-        self.protocol = protocol
-        self.name = metric.name
-        self.higher_is_better = metric.higher_is_better
-        self.needs_gt = metric.needs_gt
-        self.decimals = metric.decimals
-
-    def __call__(self, sr: np.ndarray, gt: np.ndarray | None, protocol: Protocol) -> float:
-        """The score under this metric's own protocol."""
-        return self.metric(sr, gt, self.protocol)
-
-    def limitation(self, height: int, width: int, protocol: Protocol) -> str | None:
-        """Why a picture of this size cannot be scored."""
-        return self.metric.limitation(height, width, self.protocol)

@@ -100,4 +100,5 @@ def load_network(net: str, trunk: Path) -> nn.Module:
 
 def to_signed(rgb: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].double().div(127.5).sub(1).float()
+    levels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
+    return (levels.double() / 127.5 - 1).float()

@@ -6,7 +6,7 @@ Figures of different protocols are different quantities; RGB against luma alone 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -68,8 +68,8 @@ _MAKERS: dict[str, Callable[[int], Protocol]] = {
 PROTOCOLS = tuple(_MAKERS)
 
 
-def make_protocol(name: str, scale: int) -> Protocol:
-    """The protocol of that name for one scale.
+def make_protocol(name: str, scale: int, crop_border: int | None = None) -> Protocol:
+    """The protocol of that name for one scale; another border than its own shows in its name (`rgb_crop2`).
 
     - `y`: luma rounded to integers, `scale` pixels cropped (VDSR, NatSR). The default everywhere.
     - `y_float`: the same with unrounded luma (EDSR, RDN, BasicSR's `test_y_channel`).
@@ -78,13 +78,18 @@ def make_protocol(name: str, scale: int) -> Protocol:
     - `rgb_zero_pad`: all three channels, nothing cropped, SSIM windows padded with zeros.
 
     Raises:
-        ProtocolError: no such protocol, or a scale below 1.
+        ProtocolError: no such protocol, a scale below 1, or a negative border.
     """
     if name not in _MAKERS:
         raise ProtocolError(f"unknown protocol {name!r}.{did_you_mean(name, PROTOCOLS)} Known: {', '.join(PROTOCOLS)}.")
     if scale < 1:
         raise ProtocolError(f"protocol {name!r}: scale is {scale}; it must be 1 or more")
-    return _MAKERS[name](scale)
+    if crop_border is not None and crop_border < 0:
+        raise ProtocolError(f"protocol {name!r}: crop_border is {crop_border}; it must be 0 or more")
+    protocol = _MAKERS[name](scale)
+    if crop_border is None or crop_border == protocol.crop_border:
+        return protocol
+    return replace(protocol, name=f"{name}_crop{crop_border}", crop_border=crop_border)
 
 
 def planes(rgb: np.ndarray, protocol: Protocol) -> np.ndarray:

@@ -39,7 +39,8 @@ def test_equals_the_package_bit_for_bit(trunk: tuple[Path, torch.nn.Module]) -> 
     metric = Lpips(device="cpu", weights_dir=folder)
     sr, gt = pictures()
     with torch.no_grad():
-        expected = float(theirs(lpips.im2tensor(sr), lpips.im2tensor(gt)))
+        expected = float(theirs(to_signed(sr), to_signed(gt)))
+    assert torch.equal(to_signed(sr), lpips.im2tensor(sr))
     assert metric(sr, gt, PROTOCOL) == expected
     assert expected > 0
     assert metric(gt, gt, PROTOCOL) == 0

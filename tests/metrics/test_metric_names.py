@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from mvmsr.metrics import PROTOCOLS, ProtocolError, Psnr, make_protocol
-from mvmsr.metrics.build import build_metric, build_metrics, metric_from_options, metric_names
+from mvmsr.metrics.build import build_metric, build_metrics, metric_names
 from mvmsr.registry import RegistryError
 
 
@@ -44,6 +42,8 @@ def test_unknown_protocol_and_scale() -> None:
         make_protocol("y_flaot", 4)
     with pytest.raises(ProtocolError, match="scale is 0"):
         make_protocol("y", 0)
+    with pytest.raises(ProtocolError, match="crop_border is -1"):
+        make_protocol("y", 4, crop_border=-1)
 
 
 def test_names() -> None:
@@ -69,43 +69,18 @@ def test_missing_weights_are_listed_not_raised(tmp_path, monkeypatch: pytest.Mon
     assert "alexnet-owt-7be5be79.pth" in missing[0].why
 
 
-@pytest.mark.parametrize(
-    ("options", "protocol"),
-    [
-        ({"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}, make_protocol("y_float", 4)),
-        (
-            {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": False, "better": "higher"},
-            make_protocol("rgb", 4),
-        ),
-        (
-            {"type": "calculate_psnr", "crop_border": 2},
-            dataclasses.replace(make_protocol("rgb", 4), name="rgb_crop2", crop_border=2),
-        ),
-        ({"type": "psnr", "protocol": "y"}, make_protocol("y", 4)),
-    ],
-)
-def test_options_fix_the_protocol(options: dict, protocol, pictures) -> None:
-    metric = metric_from_options(options, scale=4)
-    assert metric.name == "psnr"
-    assert metric.higher_is_better
-    assert metric(*pictures, make_protocol("rgb_zero_pad", 4)) == Psnr()(*pictures, protocol)
+def test_another_border_shows_in_the_name(pictures) -> None:
+    protocol = make_protocol("rgb", 4, crop_border=2)
+    assert (protocol.name, protocol.crop_border) == ("rgb_crop2", 2)
+    assert make_protocol("rgb", 4, crop_border=4) == make_protocol("rgb", 4)
+    inner = [picture[2:-2, 2:-2] for picture in pictures]
+    assert Psnr()(*pictures, protocol) == Psnr()(*inner, make_protocol("rgb_zero_pad", 4))
 
 
-def test_options_without_protocol_follow_the_caller(pictures) -> None:
-    metric = metric_from_options({"type": "psnr"}, scale=4)
-    assert metric(*pictures, make_protocol("rgb", 2)) != metric(*pictures, make_protocol("y", 2))
-
-
-def test_options_of_calculate_niqe() -> None:
-    metric = metric_from_options({"type": "calculate_niqe", "crop_border": 4, "num_thread": 8}, scale=4)
-    assert (metric.name, metric.luma, metric.crop_border) == ("niqe_y", "y", 4)
-
-
-def test_options_need_a_type_and_refuse_unknown_keys() -> None:
-    with pytest.raises(ValueError, match="needs `type`"):
-        metric_from_options({"crop_border": 4}, scale=4)
-    with pytest.raises(ValueError, match="takes no 'croop_border'"):
-        metric_from_options({"type": "ssim", "croop_border": 4}, scale=4)
+def test_variants_have_names_of_their_own() -> None:
+    metrics, _ = build_metrics(["niqe", "calculate_niqe"])
+    assert {name: metric.luma for name, metric in metrics.items()} == {"niqe": "gray", "niqe_y": "y"}
+    assert build_metric("niqe", {"crop_border": 4}).crop_border == 4
 
 
 def test_consistency(pictures) -> None:
