@@ -1,0 +1,163 @@
+"""How far a network looks: measured, because a tile is right only if it sees all that its pixels depend on."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+LIMIT = 64
+_STRIP = 8
+_TOLERANCE = 0.25 / 255
+
+
+@dataclass(frozen=True)
+class Margins:
+    """What a network's tiles need around their cores, in input pixels (see `mvmsr.inference.tiling`).
+
+    Attributes:
+        halo: read and thrown away.
+        blend: faded into the neighbour; 0 where `halo` makes tiles exact.
+        multiple: cores and reads start at multiples of it.
+    """
+
+    halo: int
+    blend: int = 0
+    multiple: int = 1
+
+
+def measure_margins(module: nn.Module, scale: int, multiple: int = 1) -> Margins:
+    """Exact margins where the network looks no further than `LIMIT` pixels, else ones whose error is invisible.
+
+    In the second case twice the distance at which the error falls below a quarter of an 8-bit step, at least 16
+    pixels, and a blend that hides the rest.
+    """
+    exact = receptive_halo(module, scale, multiple=multiple)
+    if exact is not None:
+        return Margins(exact, 0, multiple)
+    faded = effective_halo(module, scale, tolerance=_TOLERANCE, multiple=multiple)
+    return Margins(min(max(2 * faded, 16), LIMIT), 8, multiple)
+
+
+def receptive_halo(module: nn.Module, scale: int, limit: int = LIMIT, multiple: int = 1) -> int | None:
+    """How many input pixels beyond its own an output pixel depends on, or None if that has no useful bound.
+
+    One input pixel is replaced by NaN. NaN passes through sums, products and activations whatever the weights, so the
+    outputs that turn NaN are those that depend on the pixel; a small finite perturbation would drown in rounding after
+    some twenty layers. Two narrow strips, one along each axis, make this cheap.
+
+    Args:
+        module: (1, 3, h, w) -> (1, C, h*scale, w*scale); judged in eval mode, on a copy on the CPU.
+        limit: the largest halo of interest, in input pixels.
+        multiple: the network's size granularity; the answer then holds for tiles that start at multiples of it.
+
+    Returns:
+        pixels, or None where the dependence reaches further than `limit`: attention over the picture, global pooling,
+        instance normalisation, or a very deep network.
+
+    >>> receptive_halo(nn.Conv2d(3, 3, 5, padding=2), scale=1)
+    2
+    """
+    probe = _cpu_copy(module)
+    halo = 0
+    for along_width in (True, False):
+        reach = _reach(probe, scale, _round_up(limit, multiple), multiple, along_width)
+        if reach is None or reach > limit:
+            return None
+        halo = max(halo, reach)
+    return halo
+
+
+def effective_halo(module: nn.Module, scale: int, tolerance: float, limit: int = LIMIT, multiple: int = 1) -> int:
+    """How far from a cut a network's output still differs by more than `tolerance` from the uncut picture's.
+
+    For networks whose dependence has no useful bound but fades with distance. A random picture is run whole and cut in
+    two, along each axis; the difference is read off against the distance from the cut.
+
+    Args:
+        tolerance: in units of the output, whose range is [0, 1].
+
+    Returns:
+        pixels, at most `limit`.
+    """
+    probe = _cpu_copy(module)
+    length = _round_up(limit, multiple)
+    strip = max(multiple, _STRIP)
+    noise = torch.Generator().manual_seed(0)
+    halo = 0
+    for along_width in (True, False):
+        shape = (1, 3, strip, 2 * length) if along_width else (1, 3, 2 * length, strip)
+        axis = 3 if along_width else 2
+        picture = torch.rand(shape, generator=noise)
+        with torch.no_grad():
+            whole = probe(picture).narrow(axis, 0, length * scale)
+            half = probe(picture.narrow(axis, 0, length))
+        error = (whole - half).abs().amax(dim=tuple(a for a in range(4) if a != axis))
+        # Backwards from the cut: the last place, counted from there, that is still off by too much.
+        off = (error.flip(0) > tolerance).nonzero()
+        halo = max(halo, int(off.max()) // scale + 1 if len(off) else 0)
+    return min(halo, limit)
+
+
+def bytes_per_pixel(module: nn.Module, scale: int, multiple: int = 1) -> int:
+    """A cautious estimate of the memory that one input pixel needs in a forward pass, in bytes of float32.
+
+    Three times the largest layer output (its input, itself, a workspace), found by hooks on a small picture.
+    """
+    probe = _cpu_copy(module)
+    side = max(multiple, 2 * _STRIP)
+    largest = 4 * 3 * scale**2
+
+    def record(_module: nn.Module, _inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, torch.Tensor):
+            largest = max(largest, 4 * output.numel() // side**2)
+
+    handles = [part.register_forward_hook(record) for part in probe.modules()]
+    try:
+        with torch.no_grad():
+            probe(torch.zeros(1, 3, side, side))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return 3 * largest
+
+
+def _reach(probe: nn.Module, scale: int, length: int, multiple: int, along_width: bool) -> int | None:
+    """Input pixels between a block of NaN, `multiple` wide, and the furthest output that it turns NaN."""
+    strip = max(multiple, _STRIP)
+    side = 2 * length + multiple
+    start, stop = length, length + multiple
+    picture = torch.full((1, 3, strip, side), 0.5)
+    picture[..., start:stop] = torch.nan
+    # The plain convolution touches exactly the pixels under its kernel; faster ones (Winograd) mix whole blocks.
+    with torch.no_grad(), _plain_convolutions():
+        output = probe(picture if along_width else picture.mT.contiguous())
+    touched = output.isnan().flatten(0, 1).any(0).any(0 if along_width else 1).nonzero().flatten()
+    if not len(touched):
+        return 0
+    first, last = int(touched.min()) // scale, int(touched.max()) // scale
+    if first == 0 or last == side - 1:
+        return None
+    return max(start - first, last - (stop - 1), 0)
+
+
+@contextlib.contextmanager
+def _plain_convolutions() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TF32 acceleration")  # says that it knows no Intel GPU
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+def _cpu_copy(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).to("cpu", torch.float32).eval()
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
