@@ -12,6 +12,8 @@ import os
 import struct
 import uuid
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -63,9 +65,9 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         ImageError: the file is missing or its header cannot be read.
     """
-    with _open(path, path) as image:
+    with _named_errors(path), Image.open(path) as image:
         width, height = image.size
-        return (width, height) if image.getexif().get(_ORIENTATION, 1) >= 5 else (height, width)
+        return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -76,27 +78,24 @@ def read_picture(path: str | Path) -> Picture:
     Raises:
         ImageError: the file is missing, unreadable, truncated, animated or holds 32-bit values.
     """
-    try:
+    with _named_errors(path):
         data = Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(
-            path, f"cannot be read ({error.strerror or error})", "check the path and its rights"
-        ) from error
-    if not data:
-        raise ImageError(path, "is empty", _BROKEN)
-    with _open(path, io.BytesIO(data)) as image:
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a camera's JPEG with a preview behind it
-            raise ImageError(path, f"holds {image.n_frames} frames", "extract the frames into single pictures first")
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        exif = _upright_exif(image, orientation)
-        icc_profile = image.info.get("icc_profile")
-        is_16_bit = _is_16_bit(image, data)
-        if image.mode == "F" or (image.mode == "I" and not is_16_bit):
-            raise ImageError(path, "holds 32-bit values", "convert it to a 16-bit PNG or TIFF first")
-        if is_16_bit:
-            pixels, grey = _decode_16_bit(path, data), False
-        else:
-            pixels, grey, icc_profile = _decode_8_bit(path, image, icc_profile)
+        if not data:
+            raise ImageError(path, "is empty", _BROKEN)
+        with Image.open(io.BytesIO(data)) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":  # MPO: a camera's JPEG with a preview behind it
+                raise ImageError(path, f"holds {frames} frames", "extract the frames into single pictures first")
+            is_16_bit = _is_16_bit(image, data)
+            if image.mode == "F" or (image.mode == "I" and not is_16_bit):
+                raise ImageError(path, "holds 32-bit values", "convert it to a 16-bit PNG or TIFF first")
+            orientation = _orientation(image)
+            exif = _upright_exif(image, orientation)
+            icc_profile = image.info.get("icc_profile")
+            if is_16_bit:
+                pixels, grey = _decode_16_bit(path, data), False
+            else:
+                pixels, grey, icc_profile = _decode_8_bit(image, icc_profile)
     pixels = _turn_upright(pixels, orientation)
     channels = pixels.shape[2]
     grey = grey or channels <= 2
@@ -141,19 +140,30 @@ def _listed(suffixes: dict[str, str]) -> str:
     return ", ".join(sorted(suffixes))
 
 
-def _open(path: str | Path, source: str | Path | io.BytesIO) -> Image.Image:
-    """Pillow's lazy image (header only), with its many errors turned into one."""
+@contextmanager
+def _named_errors(path: str | Path) -> Iterator[None]:
+    """Turn the many errors of Pillow and OpenCV into one that names the file."""
     try:
-        return Image.open(source)
+        yield
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
         raise ImageError(path, "is not a picture in a known format, or is damaged", _BROKEN) from error
     except Image.DecompressionBombError as error:
         raise ImageError(path, "is too large to be decoded safely", "cut it into parts first") from error
+    except (ValueError, SyntaxError, IndexError, EOFError, struct.error, zlib.error, cv2.error) as error:
+        raise ImageError(path, f"is truncated or damaged ({error})", _BROKEN) from error
     except OSError as error:
-        cause = f"cannot be read ({error.strerror or error})"
-        raise ImageError(path, cause, "check the path and its rights") from error
-    except (ValueError, SyntaxError, struct.error, EOFError) as error:
-        raise ImageError(path, f"has a damaged header ({error})", _BROKEN) from error
+        if error.strerror is None:  # Pillow's own, about the contents
+            raise ImageError(path, f"is truncated or damaged ({error})", _BROKEN) from error
+        raise ImageError(path, f"cannot be read ({error.strerror})", "check the path and its rights") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8, that is known before the pixels are decoded."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode the whole picture to look for EXIF behind its pixels
+    return int(image.getexif().get(_ORIENTATION, 1))
 
 
 def _is_16_bit(image: Image.Image, data: bytes) -> bool:
@@ -167,10 +177,7 @@ def _is_16_bit(image: Image.Image, data: bytes) -> bool:
 
 def _decode_16_bit(path: str | Path, data: bytes) -> np.ndarray:
     """(H, W, C) uint16 with C 1, 3 or 4, RGB order."""
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ImageError(path, f"cannot be decoded ({error})", _BROKEN) from error
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ImageError(path, "is truncated or damaged", _BROKEN)
     if pixels.dtype != np.uint16:
@@ -183,31 +190,18 @@ def _decode_16_bit(path: str | Path, data: bytes) -> np.ndarray:
     return pixels
 
 
-def _decode_8_bit(
-    path: str | Path, image: Image.Image, icc_profile: bytes | None
-) -> tuple[np.ndarray, bool, bytes | None]:
+def _decode_8_bit(image: Image.Image, icc_profile: bytes | None) -> tuple[np.ndarray, bool, bytes | None]:
     """(H, W, C) uint8 with C 1, 2, 3 or 4; whether it is grey; the profile that still applies to it."""
-    try:
-        image.load()
-        if "transparency" in image.info and image.mode in ("L", "RGB", "P"):
-            grey = image.mode == "L"
-            image = image.convert("LA" if grey else "RGBA")
-        elif image.mode in ("1", "L"):
-            image, grey = image.convert("L"), True
-        elif image.mode in ("LA", "La"):
-            image, grey = image.convert("LA"), True
-        elif image.mode in ("RGB", "RGBA"):
-            grey = False
-        elif image.mode in ("PA", "RGBa"):
-            image, grey = image.convert("RGBA"), False
-        elif image.mode == "P":
-            image, grey = image.convert("RGB"), False
-        else:  # CMYK, LAB, YCbCr, HSV: the profile describes that space, not the RGB that we make of it
-            image, grey = _to_srgb(image, icc_profile), False
-            icc_profile = None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError) as error:
-        raise ImageError(path, f"is truncated or damaged ({error})", _BROKEN) from error
-    pixels = np.asarray(image)
+    image.load()
+    grey = image.mode in ("1", "L", "LA", "La")
+    has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or (
+        "transparency" in image.info and image.mode in ("L", "P", "RGB")
+    )
+    if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa"):
+        # CMYK, LAB, YCbCr, HSV: the profile describes that space, not the RGB that we make of it.
+        image, icc_profile = _to_srgb(image, icc_profile), None
+    mode = ("LA" if has_alpha else "L") if grey else ("RGBA" if has_alpha else "RGB")
+    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     return pixels.reshape(*pixels.shape[:2], -1), grey, icc_profile
 
 
