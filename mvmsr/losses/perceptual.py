@@ -72,7 +72,7 @@ class PerceptualLoss(Term):
     """perceptual_weight * sum_l w_l d(phi_l(sr), phi_l(gt)) + style_weight * the same of Gram matrices.
 
     Args:
-        extractor: network of images (N, 3, H, W) in [0, 1] to a dict of layer name to features (N, C, h, w); made from
+        extractor: network of images (N, 3, H, W) to a dict of layer name to features (N, C, h, w); made from
             `extractor_spec`. It is frozen and kept in evaluation mode.
         layer_weights: w_l by layer name, as {"conv5_4": 1.0}.
         vgg_type, use_input_norm, range_norm: as the extractor was built; kept for the record.
@@ -170,7 +170,7 @@ class PerceptualLoss(Term):
         return result
 
     def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
-        """The loss of pictures (N, 3, H, W) in [0, 1], both weights applied; a scalar."""
+        """The loss of pictures (N, 3, H, W) in the extractor's range, both weights applied; a scalar."""
         weights = {"perceptual": self.perceptual_weight, "style": self.style_weight}
         parts = [weights[name] * value for name, value in self.components(sr, gt).items()]
         return torch.stack(parts).sum()
