@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 LIMIT = 64
 _STRIP = 8
-_TOLERANCE = 0.25 / 255
+_INVISIBLE = 0.25 / 255
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,17 @@ def measure_margins(module: nn.Module, scale: int, multiple: int = 1) -> Margins
     """Exact margins where the network looks no further than `LIMIT` pixels, else ones whose error is invisible.
 
     In the second case twice the distance at which the error falls below a quarter of an 8-bit step, at least 16
-    pixels, and a blend that hides the rest.
+    pixels, and a blend that hides the rest. Networks that work in windows on a grid of their own are right only in
+    tiles that start on that grid, so the grid is looked for: `multiple` and its doubles, up to `LIMIT`.
     """
-    exact = receptive_halo(module, scale, multiple=multiple)
-    if exact is not None:
-        return Margins(exact, 0, multiple)
-    faded = effective_halo(module, scale, tolerance=_TOLERANCE, multiple=multiple)
-    return Margins(min(max(2 * faded, 16), LIMIT), 8, multiple)
+    grid = multiple
+    while grid <= LIMIT:
+        faded = effective_halo(module, scale, _INVISIBLE, multiple=grid)
+        if faded <= LIMIT // 2:
+            exact = receptive_halo(module, scale, multiple=grid)
+            return Margins(max(2 * faded, 16), 8, grid) if exact is None else Margins(exact, 0, grid)
+        grid *= 2
+    return Margins(LIMIT, 8, multiple)
 
 
 def receptive_halo(module: nn.Module, scale: int, limit: int = LIMIT, multiple: int = 1) -> int | None:
@@ -49,7 +54,7 @@ def receptive_halo(module: nn.Module, scale: int, limit: int = LIMIT, multiple: 
 
     One input pixel is replaced by NaN. NaN passes through sums, products and activations whatever the weights, so the
     outputs that turn NaN are those that depend on the pixel; a small finite perturbation would drown in rounding after
-    some twenty layers. Two narrow strips, one along each axis, make this cheap.
+    some twenty layers. Two narrow strips, one along each axis, make this cheap. A cut then proves the answer.
 
     Args:
         module: (1, 3, h, w) -> (1, C, h*scale, w*scale); judged in eval mode, on a copy on the CPU.
@@ -57,8 +62,8 @@ def receptive_halo(module: nn.Module, scale: int, limit: int = LIMIT, multiple: 
         multiple: the network's size granularity; the answer then holds for tiles that start at multiples of it.
 
     Returns:
-        pixels, or None where the dependence reaches further than `limit`: attention over the picture, global pooling,
-        instance normalisation, or a very deep network.
+        pixels, or None where the dependence reaches further than `limit` (attention over the picture, global pooling,
+        instance normalisation, very deep networks) or changes from place to place (windows on a grid).
 
     >>> receptive_halo(nn.Conv2d(3, 3, 5, padding=2), scale=1)
     2
@@ -70,37 +75,29 @@ def receptive_halo(module: nn.Module, scale: int, limit: int = LIMIT, multiple: 
         if reach is None or reach > limit:
             return None
         halo = max(halo, reach)
-    return halo
+    proofs = (_cut_errors(probe, scale, limit, multiple, along_width) for along_width in (True, False))
+    return halo if all(bool((errors[halo:] <= _ROUNDING).all()) for errors in proofs) else None
 
 
 def effective_halo(module: nn.Module, scale: int, tolerance: float, limit: int = LIMIT, multiple: int = 1) -> int:
     """How far from a cut a network's output still differs by more than `tolerance` from the uncut picture's.
 
-    For networks whose dependence has no useful bound but fades with distance. A random picture is run whole and cut in
-    two, along each axis; the difference is read off against the distance from the cut.
+    For networks whose dependence has no useful bound but fades with distance.
 
     Args:
         tolerance: in units of the output, whose range is [0, 1].
+        multiple: cuts are made at odd multiples of it.
 
     Returns:
         pixels, at most `limit`.
     """
     probe = _cpu_copy(module)
-    length = _round_up(limit, multiple)
-    strip = max(multiple, _STRIP)
-    noise = torch.Generator().manual_seed(0)
     halo = 0
     for along_width in (True, False):
-        shape = (1, 3, strip, 2 * length) if along_width else (1, 3, 2 * length, strip)
-        axis = 3 if along_width else 2
-        picture = torch.rand(shape, generator=noise)
-        with torch.no_grad():
-            whole = probe(picture).narrow(axis, 0, length * scale)
-            half = probe(picture.narrow(axis, 0, length))
-        error = (whole - half).abs().amax(dim=tuple(a for a in range(4) if a != axis))
-        # Backwards from the cut: the last place, counted from there, that is still off by too much.
-        off = (error.flip(0) > tolerance).nonzero()
-        halo = max(halo, int(off.max()) // scale + 1 if len(off) else 0)
+        off = (_cut_errors(probe, scale, limit, multiple, along_width) > tolerance).nonzero()
+        halo = max(halo, int(off.max()) + 1 if len(off) else 0)
+        if halo >= limit:
+            break
     return min(halo, limit)
 
 
@@ -110,12 +107,12 @@ def bytes_per_pixel(module: nn.Module, scale: int, multiple: int = 1) -> int:
     Three times the largest layer output (its input, itself, a workspace), found by hooks on a small picture.
     """
     probe = _cpu_copy(module)
-    side = max(multiple, 2 * _STRIP)
+    side = _round_up(2 * _STRIP, multiple)
     largest = 4 * 3 * scale**2
 
     def record(_module: nn.Module, _inputs: object, output: object) -> None:
         nonlocal largest
-        if isinstance(output, torch.Tensor):
+        if isinstance(output, Tensor):
             largest = max(largest, 4 * output.numel() // side**2)
 
     handles = [part.register_forward_hook(record) for part in probe.modules()]
@@ -130,10 +127,9 @@ def bytes_per_pixel(module: nn.Module, scale: int, multiple: int = 1) -> int:
 
 def _reach(probe: nn.Module, scale: int, length: int, multiple: int, along_width: bool) -> int | None:
     """Input pixels between a block of NaN, `multiple` wide, and the furthest output that it turns NaN."""
-    strip = max(multiple, _STRIP)
     side = 2 * length + multiple
     start, stop = length, length + multiple
-    picture = torch.full((1, 3, strip, side), 0.5)
+    picture = torch.full((1, 3, _round_up(_STRIP, multiple), side), 0.5)
     picture[..., start:stop] = torch.nan
     # The plain convolution touches exactly the pixels under its kernel; faster ones (Winograd) mix whole blocks.
     with torch.no_grad(), _plain_convolutions():
@@ -145,6 +141,31 @@ def _reach(probe: nn.Module, scale: int, length: int, multiple: int, along_width
     if first == 0 or last == side - 1:
         return None
     return max(start - first, last - (stop - 1), 0)
+
+
+def _cut_errors(probe: nn.Module, scale: int, length: int, multiple: int, along_width: bool) -> Tensor:
+    """Largest differences at each input pixel's distance from a cut, (length,), relative to outputs above one.
+
+    A random strip is run whole and as its two parts; the distance counts away from the cut in either part.
+    """
+    cut = (length // multiple | 1) * multiple
+    total = cut + _round_up(length, multiple)
+    picture = torch.rand(1, 3, _round_up(_STRIP, multiple), total, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole, before, after = (
+            _upright(probe(part if along_width else part.mT.contiguous()), along_width)
+            for part in (picture, picture[..., :cut], picture[..., cut:])
+        )
+    middle = cut * scale
+    left = (before - whole[..., :middle]).abs().flatten(0, 2).amax(0).flip(0)
+    right = (after - whole[..., middle:]).abs().flatten(0, 2).amax(0)
+    shared = min(cut, total - cut)
+    errors = torch.maximum(left[: shared * scale], right[: shared * scale])
+    return errors.reshape(shared, scale).amax(1) / whole.abs().amax().clamp(min=1)
+
+
+def _upright(output: Tensor, along_width: bool) -> Tensor:
+    return output if along_width else output.mT
 
 
 @contextlib.contextmanager
