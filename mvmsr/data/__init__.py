@@ -15,7 +15,8 @@ from mvmsr.data.image_io import (
 )
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair, LayoutError, find_pairs, resolve_dataroot
-from mvmsr.data.packed_store import PackedStore, PairError
+from mvmsr.data.packed_store import PackedStore
+from mvmsr.data.packing import PairError
 from mvmsr.data.paired_dataset import PairedImageDataset
 
 __all__ = [

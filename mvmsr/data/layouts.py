@@ -77,9 +77,9 @@ def list_images(folder: str | Path) -> list[Path]:
     return sorted((f for f in files if f.is_file() and not f.name.startswith(".")), key=lambda f: natural_key(f.name))
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorting key that compares runs of digits as numbers."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sorting key that compares runs of digits as numbers, before other text."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def recognise(root: str | Path, scale: int = 4) -> Layout:
@@ -108,7 +108,8 @@ def recognise(root: str | Path, scale: int = 4) -> Layout:
     images = list_images(root)
     if images:
         stems = [image.stem for image in images]
-        if all(stem.endswith(("_HR", "_LR")) for stem in stems) and any(stem.endswith("_HR") for stem in stems):
+        only_two = all(stem.endswith(("_HR", "_LR")) for stem in stems) and any(stem.endswith("_HR") for stem in stems)
+        if only_two or any(stem.endswith(f"_SRF_{scale}_HR") for stem in stems):  # it has other methods' results too
             has_low = any(stem.endswith("_LR") for stem in stems)
             return Layout("SelfExSR (*_HR, *_LR)", root, root if has_low else None, suffixes=True)
         return Layout("folder of pictures", root)

@@ -5,45 +5,25 @@ A store is a folder `NAME.mvmpack` with
 - `pixels.bin`: for each picture its ground truth, then its low-quality version, as (H, W, 3) uint8;
 - `index.json`: shapes and offsets, the sources with their sizes and times, the scale, versions and a checksum.
 
-It is written aside and renamed when complete. What it holds is given by its sources and the scale alone, so deleting
-it loses nothing but the time to decode again.
+`packing` writes it aside and renames it when complete. What it holds is given by its sources and the scale alone, so
+deleting it loses nothing but the time to decode again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
-import shutil
-import time
-import uuid
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mvmsr.data.image_io import ImageError, image_size, read_rgb
-from mvmsr.data.imresize import imresize
-from mvmsr.data.layouts import ImagePair
-
-log = logging.getLogger(__name__)
-
 VERSION = 1  # of the file format and of how its pixels are made; stores of another version are built again
-_PARALLEL_FROM = 50
-_LOCK_STALE_SEC = 60.0
 
 
 class StoreError(ValueError):
     """A store that cannot be used: incomplete, damaged, of another version, or made from other pictures."""
-
-
-class PairError(ValueError):
-    """Pictures that cannot be used for training; the message lists them with the remedy."""
 
 
 @dataclass(frozen=True)
@@ -96,222 +76,24 @@ def open_store(folder: str | Path) -> PackedStore:
     try:
         text = (folder / "index.json").read_text(encoding="utf-8")
         document = json.loads(text)
-        index, checksum = document["index"], document["sha256"]
+        index, recorded = document["index"], document["sha256"]
         length = (folder / "pixels.bin").stat().st_size
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder} is incomplete ({error})") from error
     if index.get("version") != VERSION:
         raise StoreError(f"{folder} has version {index.get('version')}, this program writes {VERSION}")
-    if checksum != _checksum(index):
+    if recorded != checksum(index):
         raise StoreError(f"the index of {folder} is damaged")
     if length != index["bytes"]:
         raise StoreError(f"{folder}/pixels.bin has {length} bytes instead of {index['bytes']}")
     for source in index["sources"]:
-        if _stamp(Path(source["path"])) != source:
+        if stamp(Path(source["path"])) != source:
             raise StoreError(f"{source['path']} has changed since it was packed")
     return PackedStore(folder, index)
 
 
-def load_or_build(
-    pairs: Sequence[ImagePair], scale: int, cache_dir: Path, min_gt_size: int = 1, label: str = "pictures"
-) -> PackedStore:
-    """The store of these pairs below `cache_dir`, built first where it is missing or cannot be used.
-
-    Args:
-        min_gt_size: smallest side that a ground truth may have, after cropping it to a multiple of the scale.
-        label: readable part of the folder's name.
-
-    Raises:
-        PairError: pictures are unreadable, of wrong sizes or too small; up to 10 of them are listed. Nothing is
-            written then.
-    """
-    sources = _sources(pairs)
-    # The pixels do not depend on min_gt_size, so it is no part of the key; it is checked in either case.
-    same_paths = _checksum([[s["path"] for s in sources], scale])[:8]
-    content = _checksum([sources, [p.name for p in pairs], scale, VERSION])[:12]
-    folder = cache_dir / f"{label}-x{scale}-{same_paths}-{content}.mvmpack"
-    if folder.exists() or not list(cache_dir.glob(f"*-{same_paths}-*.mvmpack")):
-        store = _try_open(folder)
-    else:
-        log.info("pictures of %s have changed since they were packed; packing them again", label)
-        store = None
-    if store is None:
-        store = _build_locked(pairs, sources, scale, folder, min_gt_size)
-        for old in cache_dir.glob(f"*-{same_paths}-*.mvmpack"):
-            if old != folder:
-                shutil.rmtree(old, ignore_errors=True)
-    small = [f"{e.name}: {_sides(e.gt_size)}" for e in store.entries if min(e.gt_size) < min_gt_size]
-    if small:
-        raise PairError(_problem_list([_too_small(line, min_gt_size) for line in small]))
-    return store
-
-
-def _try_open(folder: Path) -> PackedStore | None:
-    if not folder.exists():
-        return None
-    try:
-        return open_store(folder)
-    except StoreError as error:
-        log.info("%s; packing again", error)
-        return None
-
-
-def _build_locked(
-    pairs: Sequence[ImagePair], sources: list[dict[str, Any]], scale: int, folder: Path, min_gt_size: int
-) -> PackedStore:
-    """Build while holding a lock file, so that several processes of one run decode only once."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = folder.with_suffix(".lock")
-    while True:
-        try:
-            os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
-            break
-        except FileExistsError:
-            with suppress(FileNotFoundError):  # gone in the meantime: try again at once
-                if time.time() - lock.stat().st_mtime > _LOCK_STALE_SEC:
-                    lock.unlink()
-                else:
-                    time.sleep(0.2)
-    try:
-        if (store := _try_open(folder)) is not None:  # another process has finished it while we waited
-            return store
-        return _build(pairs, sources, scale, folder, min_gt_size, lock)
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-def _build(
-    pairs: Sequence[ImagePair],
-    sources: list[dict[str, Any]],
-    scale: int,
-    folder: Path,
-    min_gt_size: int,
-    lock: Path,
-) -> PackedStore:
-    entries, length = plan(pairs, scale, min_gt_size)
-    aside = folder.parent / f".{uuid.uuid4().hex}.part"
-    try:
-        aside.mkdir()
-        with open(aside / "pixels.bin", "wb") as file:
-            file.truncate(length)
-        _check_space(aside, length)
-        _pack_all(pairs, entries, scale, aside / "pixels.bin", lock)
-        index = {
-            "version": VERSION,
-            "scale": scale,
-            "imresize": "matlab",
-            "bytes": length,
-            "entries": [vars(entry) for entry in entries],
-            "sources": sources,
-        }
-        document = {"sha256": _checksum(index), "index": index}
-        (aside / "index.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return open_store(folder)
-
-
-def plan(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[list[Entry], int]:
-    """Where each pair will lie, from the headers of the files; and the total number of bytes.
-
-    Raises:
-        PairError: unreadable headers, pairs of wrong sizes, pictures that are too small; up to 10 are listed.
-    """
-    entries, problems, offset = [], [], 0
-    for pair in pairs:
-        try:
-            height, width = image_size(pair.gt)
-            gt_size = (height - height % scale, width - width % scale)
-            lq_size = (gt_size[0] // scale, gt_size[1] // scale)
-            if min(gt_size) < max(min_gt_size, scale):
-                problems.append(_too_small(f"{pair.gt}: {_sides((height, width))}", max(min_gt_size, scale)))
-                continue
-            # Made from a ground truth that is no multiple of the scale, the low-quality picture has ceil(side / scale).
-            accepted = (lq_size, (-(-height // scale), -(-width // scale)))
-            if pair.lq is not None and (found := image_size(pair.lq)) not in accepted:
-                problems.append(
-                    f"{pair.lq}: {_sides(found)}, expected {_sides(lq_size)} for {pair.gt.name} of "
-                    f"{_sides((height, width))} at x{scale}; make it again or leave dataroot_lq out"
-                )
-                continue
-        except ImageError as error:
-            problems.append(str(error))
-            continue
-        gt_bytes, lq_bytes = gt_size[0] * gt_size[1] * 3, lq_size[0] * lq_size[1] * 3
-        entries.append(Entry(pair.name, gt_size, lq_size, offset, offset + gt_bytes))
-        offset += gt_bytes + lq_bytes
-    if problems:
-        raise PairError(_problem_list(problems))
-    return entries, offset
-
-
-def _pack_all(pairs: Sequence[ImagePair], entries: list[Entry], scale: int, target: Path, lock: Path) -> None:
-    # Decoders and matrix products release the interpreter's lock, so threads use all cores; unlike processes they
-    # need no importable main module and no copies of the pixels.
-    workers = min(os.cpu_count() or 1, 16) if len(pairs) > _PARALLEL_FROM else 1
-    problems: list[str] = []
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(_pack_one, pair, entry, scale, target) for pair, entry in zip(pairs, entries, strict=True)]
-        try:
-            for job in _with_progress(as_completed(jobs), len(jobs)):
-                lock.touch()
-                try:
-                    job.result()
-                except ImageError as error:
-                    problems.append(str(error))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    if problems:
-        raise PairError(_problem_list(problems))
-
-
-def _pack_one(pair: ImagePair, entry: Entry, scale: int, target: Path) -> None:
-    whole = read_rgb(pair.gt)
-    height, width = entry.gt_size
-    if whole.shape[0] < height or whole.shape[1] < width:
-        raise ImageError(pair.gt, "decodes to another size than its header says", "replace the file")
-    gt = whole[:height, :width]
-    low = imresize(gt, 1 / scale) if pair.lq is None else read_rgb(pair.lq)
-    low = low[: entry.lq_size[0], : entry.lq_size[1]]
-    if low.shape[:2] != entry.lq_size:
-        raise ImageError(pair.lq or pair.gt, "decodes to another size than its header says", "replace the file")
-    with open(target, "r+b") as file:
-        file.seek(entry.gt_offset)
-        file.write(np.ascontiguousarray(gt))
-        file.seek(entry.lq_offset)
-        file.write(np.ascontiguousarray(low))
-
-
-def _with_progress(jobs: Iterable[Any], total: int) -> Iterable[Any]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(jobs, "packing pictures", total, console=console, transient=True, disable=total < 10)
-
-
-def _check_space(folder: Path, length: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < length:
-        raise OSError(
-            f"packing needs {length / 2**20:.0f} MiB in {folder.parent}, {free / 2**20:.0f} MiB are free; "
-            "make room or set cache_dir to another disk"
-        )
-
-
-def _view(pixels: np.ndarray, offset: int, size: tuple[int, int]) -> np.ndarray:
-    height, width = size
-    return pixels[offset : offset + height * width * 3].reshape(height, width, 3)
-
-
-def _sources(pairs: Sequence[ImagePair]) -> list[dict[str, Any]]:
-    return [_stamp(path) for pair in pairs for path in (pair.gt, pair.lq) if path is not None]
-
-
-def _stamp(path: Path) -> dict[str, Any]:
+def stamp(path: Path) -> dict[str, Any]:
+    """What tells whether a file has changed: its size and time of change."""
     try:
         stat = path.stat()
     except OSError:
@@ -319,20 +101,11 @@ def _stamp(path: Path) -> dict[str, Any]:
     return {"path": str(path.absolute()), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
-def _checksum(value: Any) -> str:
+def checksum(value: Any) -> str:
+    """SHA-256 of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _sides(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"  # width first, as people write it
-
-
-def _too_small(what: str, least: int) -> str:
-    return f"{what} is smaller than gt_size {least}; lower gt_size or take the picture out"
-
-
-def _problem_list(problems: list[str], limit: int = 10) -> str:
-    lines = [f"{len(problems)} pictures cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
-    if len(problems) > limit:
-        lines.append(f"  and {len(problems) - limit} more")
-    return "\n".join(lines)
+def _view(pixels: np.ndarray, offset: int, size: tuple[int, int]) -> np.ndarray:
+    height, width = size
+    return pixels[offset : offset + height * width * 3].reshape(height, width, 3)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mvmsr.data.layouts import ImagePair, find_pairs, resolve_dataroot
-from mvmsr.data.packed_store import PackedStore, load_or_build
+from mvmsr.data.packed_store import PackedStore
+from mvmsr.data.packing import load_or_build
 from mvmsr.registry import DATASETS
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from mvmsr.data import image_io
+from mvmsr.data import image_writing
 from mvmsr.data.image_io import ImageError, Picture, image_size, read_picture, read_rgb, write_picture, write_rgb
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -253,7 +253,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, picture, monkeypatch
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(image_io.os, "replace", fail)
+    monkeypatch.setattr(image_writing.os, "replace", fail)
     with pytest.raises(ImageError, match="disk full"):
         write_rgb(path, picture(8, 8, seed=1))
     np.testing.assert_array_equal(read_rgb(path), picture(8, 8))

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mvmsr.data.layouts import LayoutError, find_pairs, natural_key, recognise, resolve_dataroot
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "title", "expected"),
+    [
+        (
+            ["DIV2K_train_HR/0001.png", "DIV2K_train_LR_bicubic/X4/0001x4.png", "DIV2K_valid_HR/0801.png"],
+            "DIV2K",
+            ("0001", "DIV2K_train_HR/0001.png", "DIV2K_train_LR_bicubic/X4/0001x4.png"),
+        ),
+        (
+            ["Flickr2K_HR/000001.png", "Flickr2K_LR_bicubic/X4/000001x4.png"],
+            "DIV2K",
+            ("000001", "Flickr2K_HR/000001.png", "Flickr2K_LR_bicubic/X4/000001x4.png"),
+        ),
+        (
+            ["GTmod12/baby.png", "LRbicx4/baby.png", "LRbicx2/baby.png", "original/baby.png"],
+            "BasicSR",
+            ("baby", "GTmod12/baby.png", "LRbicx4/baby.png"),
+        ),
+        (
+            ["HR/baby.png", "LR_bicubic/X4/babyx4.png", "LR_bicubic/X2/babyx2.png"],
+            "EDSR",
+            ("baby", "HR/baby.png", "LR_bicubic/X4/babyx4.png"),
+        ),
+        (
+            [
+                "image_SRF_4/img_001_SRF_4_HR.png",
+                "image_SRF_4/img_001_SRF_4_LR.png",
+                "image_SRF_2/img_001_SRF_2_HR.png",
+            ],
+            "SelfExSR",
+            ("img_001", "image_SRF_4/img_001_SRF_4_HR.png", "image_SRF_4/img_001_SRF_4_LR.png"),
+        ),
+        (
+            ["img_001_SRF_4_HR.png", "img_001_SRF_4_LR.png", "img_001_SRF_4_bicubic.png"],
+            "SelfExSR",
+            ("img_001", "img_001_SRF_4_HR.png", "img_001_SRF_4_LR.png"),
+        ),
+        (["a.JPG", "notes.txt", ".hidden.png"], "folder of pictures", ("a", "a.JPG", None)),
+        (["a_HR.png"], "SelfExSR", ("a", "a_HR.png", None)),
+        (["GTmod12/a.png"], "BasicSR", ("a", "GTmod12/a.png", None)),
+    ],
+)
+def test_known_layouts(tmp_path: Path, files: list[str], title: str, expected: tuple[str, str, str | None]):
+    touch(tmp_path, *files)
+    assert recognise(tmp_path).title.startswith(title)
+    (pair,) = find_pairs(tmp_path)
+    low = None if pair.lq is None else pair.lq.relative_to(tmp_path).as_posix()
+    assert (pair.name, pair.gt.relative_to(tmp_path).as_posix(), low) == expected
+
+
+def test_two_explicit_folders_with_a_template(tmp_path: Path):
+    touch(tmp_path, "hr/a.png", "hr/b.png", "lr/a_small.jpg", "lr/b_small.jpg")
+    pairs = find_pairs(tmp_path / "hr", tmp_path / "lr", filename_tmpl="{}_small")
+    assert [(p.name, p.lq.name) for p in pairs] == [("a", "a_small.jpg"), ("b", "b_small.jpg")]
+
+
+def test_the_folder_above_x4_will_do(tmp_path: Path):
+    touch(tmp_path, "hr/0001.png", "lr/X4/0001x4.png", "lr/X2/0001x2.png")
+    assert find_pairs(tmp_path / "hr", tmp_path / "lr")[0].lq == tmp_path / "lr/X4/0001x4.png"
+
+
+def test_meta_info_chooses_and_orders(tmp_path: Path):
+    touch(tmp_path, "hr/a.png", "hr/b.png", "hr/c.png", "lr/a.png", "lr/b.png", "lr/c.png")
+    (tmp_path / "meta.txt").write_text("c.png (480,480,3)\na.png (480,480,3)\n\n")
+    pairs = find_pairs(tmp_path / "hr", tmp_path / "lr", meta_info_file=tmp_path / "meta.txt")
+    assert [pair.name for pair in pairs] == ["c", "a"]
+
+
+def test_natural_order(tmp_path: Path):
+    touch(tmp_path, "img10.png", "img2.png", "img1.png", "b.png")
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["b", "img1", "img2", "img10"]
+    assert natural_key("7a") < natural_key("10a") < natural_key("x1")
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "messages"),
+    [
+        (["hr/a.png", "hr/b.png", "lr/a.png"], {}, ["1 without a low-quality version", "b.png", "b or bx4"]),
+        (["hr/a.png", "lr/a.png", "lr/z.png"], {}, ["1 without a ground truth", "z.png"]),
+        ([f"hr/{n}.png" for n in range(8)] + ["lr/x.png"], {}, ["8 without", "4.png", "and 3 more"]),
+        (["hr/a.png", "hr/a.jpg", "lr/a.png"], {}, ["differ by suffix only", "a.jpg and a.png"]),
+        (["hr/a.png", "lr/a.png"], {"filename_tmpl": "x4"}, ["filename_tmpl must contain {}"]),
+        (["hr/notes.txt", "lr/a.png"], {}, ["no layout known", "notes.txt"]),
+        (["hr/a.png"], {}, ["lr is not a folder"]),
+        (["lr/a.png"], {}, ["hr is not a folder"]),
+        (["hr/a.png", "lr/a.png"], {"meta_info_file": "none.txt"}, ["none.txt is not a file"]),
+    ],
+)
+def test_what_does_not_pair_is_named(tmp_path: Path, files: list[str], arguments: dict, messages: list[str]):
+    touch(tmp_path, *files)
+    with pytest.raises(LayoutError) as caught:
+        find_pairs(tmp_path / "hr", tmp_path / "lr", **arguments)
+    for message in messages:
+        assert message in str(caught.value)
+
+
+def test_meta_info_naming_absent_files(tmp_path: Path):
+    touch(tmp_path, "hr/a.png")
+    (tmp_path / "meta.txt").write_text("a.png\ngone.png\n")
+    with pytest.raises(LayoutError, match=r"names 1 pictures that are not in .*gone\.png"):
+        find_pairs(tmp_path / "hr", meta_info_file=tmp_path / "meta.txt")
+
+
+def test_resolve_dataroot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    touch(tmp_path, "store/Set5/a.png", "work/datasets/Set14/a.png", "work/here/a.png")
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.delenv("MVMSR_DATA_ROOT", raising=False)
+    store = tmp_path / "store"
+    assert resolve_dataroot("here") == tmp_path / "work/here"
+    assert resolve_dataroot("Set14") == tmp_path / "work/datasets/Set14"
+    assert resolve_dataroot("datasets/Set14") == tmp_path / "work/datasets/Set14"
+    assert resolve_dataroot("datasets/Set5", store) == store / "Set5"
+    assert resolve_dataroot(store / "Set5") == store / "Set5"
+    monkeypatch.setenv("MVMSR_DATA_ROOT", str(store))
+    assert resolve_dataroot("Set5") == store / "Set5"
+    with pytest.raises(LayoutError) as caught:
+        resolve_dataroot("datasets/Set6")
+    assert str(tmp_path / "work/datasets/Set6") in str(caught.value)
+    assert str(store / "Set6") in str(caught.value)
