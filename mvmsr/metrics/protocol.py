@@ -30,7 +30,7 @@ class Protocol:
         crop_border: pixels left out at each side.
         scale: the magnification that the pictures were made with.
         ssim_window: SSIM where the whole window fits, or everywhere with zeros outside the picture.
-        luma_first: take luma before anything is resized and quantise nothing (bicubic only).
+        luma_first: take luma before anything is resized and quantise the final result only (bicubic only).
     """
 
     name: str
@@ -54,14 +54,14 @@ class Protocol:
         if self.ssim_window == "zero_pad":
             parts.append("zero-padded SSIM")
         if self.luma_first:
-            parts.append("luma resized, nothing quantised")
+            parts.append("luma resized, unquantised between")
         return f"{self.name} ({', '.join(parts)}, x{self.scale})"
 
 
 _MAKERS: dict[str, Callable[[int], Protocol]] = {
     "y": lambda scale: Protocol("y", "y", True, scale, scale),
     "y_float": lambda scale: Protocol("y_float", "y", False, scale, scale),
-    "y_only": lambda scale: Protocol("y_only", "y", False, scale, scale, luma_first=True),
+    "y_only": lambda scale: Protocol("y_only", "y", True, scale, scale, luma_first=True),
     "rgb": lambda scale: Protocol("rgb", "rgb", False, scale, scale),
     "rgb_zero_pad": lambda scale: Protocol("rgb_zero_pad", "rgb", False, 0, scale, "zero_pad"),
 }
@@ -73,7 +73,8 @@ def make_protocol(name: str, scale: int, crop_border: int | None = None) -> Prot
 
     - `y`: luma rounded to integers, `scale` pixels cropped (VDSR, NatSR). The default everywhere.
     - `y_float`: the same with unrounded luma (EDSR, RDN, BasicSR's `test_y_channel`).
-    - `y_only`: luma taken first, resized unquantised (the published bicubic rows).
+    - `y_only`: rounded luma taken first, made small and large again without rounding between, grey files as they are
+      (VDSR; the published bicubic rows).
     - `rgb`: all three channels, `scale` pixels cropped.
     - `rgb_zero_pad`: all three channels, nothing cropped, SSIM windows padded with zeros.
 

@@ -1,0 +1,178 @@
+"""One method on one set: every picture restored, quantised and scored. Training validates by the same function."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvmsr.benchmark.image_sets import ImageSet
+from mvmsr.benchmark.methods import Bicubic, Restore, SavedPictures
+from mvmsr.color import rgb_to_y
+from mvmsr.data.image_io import read_picture, read_rgb
+from mvmsr.data.imresize import imresize
+from mvmsr.data.layouts import ImagePair
+from mvmsr.metrics.metric import FidelityMetric, Metric
+from mvmsr.metrics.protocol import Protocol, ProtocolError, crop
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """The scores of one picture.
+
+    Attributes:
+        method, set, image: names.
+        scores: by metric; None where `notes` says why.
+        seconds: time of the restoration alone, None for pictures that were read.
+        notes: why a metric has no score, by metric.
+        error: what went wrong with this picture; `scores` is then empty.
+    """
+
+    method: str
+    set: str
+    image: str
+    scores: dict[str, float | None]
+    seconds: float | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+
+OnImage = Callable[[ImageScore, "np.ndarray | None"], None]
+
+
+def evaluate(
+    method: Restore,
+    image_set: ImageSet,
+    metrics: Mapping[str, Metric],
+    protocol: Protocol,
+    on_image: OnImage | None = None,
+    name: str = "model",
+) -> list[ImageScore]:
+    """Score a method on every picture of a set, in order.
+
+    A picture that cannot be read, restored or compared has `error` set and the others are done all the same.
+
+    Args:
+        method: lq (1, 3, h, w) float32 in [0, 1] -> sr (1, 3, h * scale, w * scale); or saved pictures.
+        metrics: by the name that `scores` uses.
+        on_image: called after each picture with its scores and the restored picture (H, W, 3) uint8; with None
+            instead of the picture after an error and under a protocol that makes no RGB picture.
+        name: the method's, in the scores.
+
+    Raises:
+        ProtocolError: the protocol is for bicubic upscaling only, or for another scale than the set's.
+    """
+    if protocol.luma_first and not isinstance(method, Bicubic):
+        raise ProtocolError(
+            f"protocol {protocol.name!r} resizes luma itself, so it exists for bicubic alone, not for {name!r}; "
+            "compare models under `y`, which differs by hundredths of a dB"
+        )
+    if protocol.scale != image_set.scale:
+        raise ProtocolError(f"protocol of x{protocol.scale} on {image_set.name}, which is x{image_set.scale}")
+    results = []
+    for pair in image_set.pairs:
+        sr: np.ndarray | None = None
+        try:
+            if protocol.luma_first:
+                score = _score_luma(image_set, pair, metrics, protocol, name)
+            else:
+                sr, gt, seconds = _restore(method, image_set, pair)
+                scores, notes = score_picture(sr, gt, metrics, protocol)
+                score = ImageScore(name, image_set.name, pair.name, scores, seconds, notes)
+        except (ValueError, OSError, RuntimeError) as error:  # broken files, wrong sizes, memory
+            logger.warning("%s on %s, %s: %s", name, image_set.name, pair.name, error)
+            score = ImageScore(name, image_set.name, pair.name, {}, error=str(error))
+            sr = None
+        results.append(score)
+        if on_image is not None:
+            on_image(score, sr)
+    return results
+
+
+def score_picture(
+    sr: np.ndarray, gt: np.ndarray, metrics: Mapping[str, Metric], protocol: Protocol
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Scores by metric, and the reasons of those that are None.
+
+    Args:
+        sr, gt: (H, W, 3) uint8.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    if sr.shape != gt.shape:
+        raise ValueError(
+            f"the result is {sr.shape[1]}x{sr.shape[0]}, the original {gt.shape[1]}x{gt.shape[0]}; they must be equal"
+        )
+    scores: dict[str, float | None] = {}
+    notes: dict[str, str] = {}
+    for key, metric in metrics.items():
+        reason = metric.limitation(*gt.shape[:2], protocol)
+        value = math.nan if reason else metric(sr, gt, protocol)
+        if math.isnan(value):
+            notes[key] = reason or "not a number"
+        scores[key] = None if math.isnan(value) else value
+    return scores, notes
+
+
+def quantise(sr: Tensor) -> np.ndarray:
+    """(1, 3, H, W) floating point, nominally in [0, 1] -> (H, W, 3) uint8: clipped, times 255, halves up.
+
+    Raises:
+        ValueError: another shape, or values that are not finite.
+    """
+    if sr.ndim != 4 or sr.shape[:2] != (1, 3):
+        raise ValueError(f"expected a result of shape (1, 3, H, W), got {tuple(sr.shape)}")
+    sr = sr.detach().float()
+    if not torch.isfinite(sr).all():
+        raise ValueError("the result has values that are not finite; try precision '32'")
+    return (sr[0].clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8).permute(1, 2, 0).cpu().contiguous().numpy()
+
+
+def to_tensor(rgb: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None].float() / 255
+
+
+def _restore(method: Restore, image_set: ImageSet, pair: ImagePair) -> tuple[np.ndarray, np.ndarray, float | None]:
+    lq, gt = image_set.load(pair)
+    if isinstance(method, SavedPictures):
+        return read_rgb(method.find(image_set.name, pair)), gt, None
+    lq_tensor = to_tensor(lq)
+    start = time.perf_counter()
+    with torch.no_grad():
+        sr = quantise(method(lq_tensor))  # quantised on the device, so the clock stops after its work
+    return sr, gt, time.perf_counter() - start
+
+
+def _score_luma(
+    image_set: ImageSet, pair: ImagePair, metrics: Mapping[str, Metric], protocol: Protocol, name: str
+) -> ImageScore:
+    """Bicubic on luma alone: taken from the original, made small, made large, rounded, compared."""
+    _, gt = image_set.load(pair)
+    # A file with one channel is its own luma in [0, 255]; luma of the same levels as RGB would span [16, 235].
+    is_grey = read_picture(pair.gt).grey
+    luma = gt[..., 0].astype(np.float64) if is_grey else rgb_to_y(gt, protocol.round_y)
+    start = time.perf_counter()
+    sr = imresize(imresize(luma, scale=1 / protocol.scale), scale=protocol.scale)
+    sr = np.floor(sr.clip(0, 255) + 0.5)
+    seconds = time.perf_counter() - start
+    compared = [crop(plane, protocol.crop_border)[None] for plane in (sr, luma)]
+    scores: dict[str, float | None] = {}
+    notes: dict[str, str] = {}
+    for key, metric in metrics.items():
+        reason = metric.limitation(*gt.shape[:2], protocol)
+        if not isinstance(metric, FidelityMetric):
+            reason = f"{key} needs a colour picture, and protocol {protocol.name!r} makes luma only"
+        scores[key] = None if reason else metric.compare(*compared, protocol)
+        if reason:
+            notes[key] = reason
+    return ImageScore(name, image_set.name, pair.name, scores, seconds, notes)

@@ -1,0 +1,91 @@
+"""The pictures of a benchmark set: pairs of files, and the arrays that methods and metrics see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from mvmsr.data.image_io import read_rgb
+from mvmsr.data.imresize import imresize
+from mvmsr.data.layouts import ImagePair, LayoutError, find_pairs, resolve_dataroot
+
+LqSource = Literal["make", "file"]
+CACHE_MIB = 256
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Pairs of pictures under one name.
+
+    Attributes:
+        name: what tables call the set.
+        pairs: the files; `lq` is None where it is made from `gt`.
+        scale: the magnification.
+    """
+
+    name: str
+    pairs: tuple[ImagePair, ...]
+    scale: int
+    _cache: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def load(self, pair: ImagePair) -> tuple[np.ndarray, np.ndarray]:
+        """`lq` (h, w, 3) and `gt` (h * scale, w * scale, 3), both uint8; kept in memory for the next method.
+
+        `gt` is cut at the right and bottom to a multiple of the scale. A missing `lq` is made by MATLAB's bicubic
+        downscaling of it.
+
+        Raises:
+            ImageError: a file cannot be read.
+            ValueError: the sizes do not fit the scale.
+        """
+        if pair.name in self._cache:
+            return self._cache[pair.name]
+        gt = read_rgb(pair.gt)
+        height, width = (side // self.scale for side in gt.shape[:2])
+        if min(height, width) < 1:
+            raise ValueError(f"{pair.gt} is {gt.shape[1]}x{gt.shape[0]}, too small for x{self.scale}")
+        gt = np.ascontiguousarray(gt[: height * self.scale, : width * self.scale])
+        lq = imresize(gt, scale=1 / self.scale) if pair.lq is None else read_rgb(pair.lq)
+        if lq.shape[:2] != (height, width):
+            raise ValueError(
+                f"{pair.lq} is {lq.shape[1]}x{lq.shape[0]}; expected {width}x{height}, 1/{self.scale} of {pair.gt.name}"
+            )
+        held = sum(a.nbytes + b.nbytes for a, b in self._cache.values())
+        if held + lq.nbytes + gt.nbytes <= CACHE_MIB << 20:
+            self._cache[pair.name] = (lq, gt)
+        return lq, gt
+
+
+def load_image_set(
+    name_or_path: str | Path, data_root: str | Path | None = None, scale: int = 4, lq: LqSource = "make"
+) -> ImageSet:
+    """The set in a folder, or of that name below `data_root` (see `resolve_dataroot`).
+
+    Args:
+        lq: make the low-quality pictures from the originals, or take the files that come with the set.
+
+    Raises:
+        LayoutError: the folder is missing, holds no pictures, or has no low-quality files and `lq` is `file`.
+        ValueError: an unknown `lq`.
+    """
+    if lq not in get_args(LqSource):
+        raise ValueError(f"lq is {lq!r}; use 'make' (bicubic from the originals) or 'file' (those of the set)")
+    root = resolve_dataroot(name_or_path, data_root)
+    pairs = find_pairs(root, None, scale)
+    name = Path(name_or_path).name or root.name
+    if not pairs:
+        raise LayoutError(f"{root} holds no pictures")
+    if lq == "make":
+        pairs = [ImagePair(pair.name, pair.gt, None) for pair in pairs]
+    elif without := [pair.name for pair in pairs if pair.lq is None]:
+        raise LayoutError(
+            f"{name}: {len(without)} of {len(pairs)} pictures in {root} have no low-quality file, {without[0]} first; "
+            "use lq: make to have them made"
+        )
+    return ImageSet(name, tuple(pairs), scale)

@@ -1,0 +1,162 @@
+"""What a benchmark compares, and how a command line names it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+import torch
+from torch import Tensor
+
+from mvmsr.data.image_io import IMAGE_SUFFIXES
+from mvmsr.data.imresize import imresize
+from mvmsr.data.layouts import ImagePair
+
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+RUNS_FOLDER = Path("experiments")
+SPELLINGS = "`bicubic`, a weights file, a run directory, or `images:DIR` (each also as LABEL=...)"
+
+
+class MethodError(ValueError):
+    """A method that does not exist or cannot be used as asked; the message says what can."""
+
+
+@dataclass(frozen=True)
+class Bicubic:
+    """MATLAB's bicubic upscaling of the uint8 picture, rounded to uint8."""
+
+    scale: int
+
+    def __call__(self, lq: Tensor) -> Tensor:
+        """(1, 3, h, w) in [0, 1] -> (1, 3, h * scale, w * scale), whole levels of 255."""
+        levels = (lq[0] * 255).round().clamp(0, 255).to(torch.uint8)
+        sr = imresize(levels.permute(1, 2, 0).cpu().numpy(), scale=self.scale)
+        return torch.from_numpy(sr).permute(2, 0, 1)[None].float() / 255
+
+
+@dataclass(frozen=True)
+class SavedPictures:
+    """Results that somebody else wrote: `folder` itself, or one folder in it for each set."""
+
+    folder: Path
+
+    def find(self, set_name: str, pair: ImagePair) -> Path:
+        """The file for one picture of a set.
+
+        Named as the original (`img_001_SRF_4_HR`) or as the pair (`img_001`), else beginning with the pair's name
+        and a separator (`img_001_SwinIR`, `babyx4`).
+
+        Raises:
+            MethodError: no file fits, or several do.
+        """
+        folder = self.folder / set_name if (self.folder / set_name).is_dir() else self.folder
+        files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+        for stem in (pair.name, pair.gt.stem):
+            if stem in files:
+                return files[stem]
+        begins = re.compile(re.escape(pair.name) + r"([^0-9A-Za-z].*|x\d+.*)")
+        fitting = [path for stem, path in files.items() if begins.fullmatch(stem)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            names = ", ".join(path.name for path in fitting[:4])
+            raise MethodError(f"{folder}: {len(fitting)} files could be {pair.name}: {names}; keep one of them")
+        raise MethodError(f"{folder}: no file for {pair.name}; name it {pair.name}.png")
+
+
+Restore = Union[Callable[[Tensor], Tensor], SavedPictures]  # noqa: UP007 -- evaluated at run time, on 3.10 too
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of a table.
+
+    Attributes:
+        name: its label.
+        source: the file or folder that it comes from, or None.
+        open: makes it ready; the result maps lq (1, 3, h, w) in [0, 1] to sr (1, 3, h * scale, w * scale). Opened one
+            after the other, so that a machine holds one network at a time.
+    """
+
+    name: str
+    source: Path | None
+    open: Callable[[], Restore]
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Name, source and, of a file, its checksum, for result files."""
+        digest = file_sha256(self.source) if self.source is not None and self.source.is_file() else None
+        return {"name": self.name, "source": str(self.source) if self.source else None, "sha256": digest}
+
+
+def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "auto") -> Method:
+    """The method that a word on the command line or in an options file means.
+
+    `bicubic`; a weights file; a run directory, whose newest weights are taken (its name alone is sought in
+    `experiments/`); `images:DIR`. `LABEL=` before any of them names it in tables.
+
+    Raises:
+        MethodError: nothing of that name exists.
+    """
+    label, spec = _split_label(spec)
+    if spec == "bicubic":
+        return Method(label or "bicubic", None, lambda: Bicubic(scale))
+    if spec.startswith("images:"):
+        folder = Path(spec.removeprefix("images:")).expanduser()
+        if not folder.is_dir():
+            raise MethodError(f"method {spec!r}: {folder} is not a folder of pictures")
+        return Method(label or folder.name, folder, lambda: SavedPictures(folder))
+    path = Path(spec).expanduser()
+    if not path.exists() and (RUNS_FOLDER / spec).is_dir():
+        path = RUNS_FOLDER / spec
+    if path.is_dir():
+        weights, name = newest_weights(path), path.resolve().name
+    elif path.is_file():
+        weights, name = path, path.stem
+    else:
+        raise MethodError(f"unknown method {spec!r}: no such file or folder. A method is {SPELLINGS}.")
+    return Method(label or name, weights, lambda: _open_model(weights, scale, device, precision))
+
+
+def newest_weights(run: Path) -> Path:
+    """The weights file of a run directory that was written last (by name where the times are equal).
+
+    Raises:
+        MethodError: there is none.
+    """
+    folders = [folder for folder in (run / "weights", run / "models", run) if folder.is_dir()]
+    for folder in folders:
+        found = [p for p in folder.iterdir() if p.suffix in WEIGHTS_SUFFIXES and not p.name.startswith(".")]
+        # BasicSR keeps discriminators beside generators; ours have `_g` in their names as BasicSR's have `net_g`.
+        found = [p for p in found if not re.search(r"(net_d|_d_|_m_)", p.name)]
+        if found:
+            return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name))
+    raise MethodError(f"{run} holds no weights ({', '.join(WEIGHTS_SUFFIXES)}), neither in weights/ nor itself")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _split_label(spec: str) -> tuple[str | None, str]:
+    label, separator, rest = spec.partition("=")
+    if separator and rest and label and "/" not in label and not Path(spec).exists():
+        return label, rest
+    return None, spec
+
+
+def _open_model(path: Path, scale: int, device: str, precision: str) -> Restore:
+    from mvmsr.inference.restorer import load_restorer
+
+    restorer = load_restorer(path, device, precision)
+    if restorer.scale != scale:
+        raise MethodError(f"{path} magnifies x{restorer.scale}, the benchmark is x{scale}; set scale: {restorer.scale}")
+    return restorer

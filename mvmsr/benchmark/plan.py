@@ -1,0 +1,114 @@
+"""What a benchmark run is asked to do, from an options file, the command line, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mvmsr.registry import did_you_mean
+
+
+class PlanError(ValueError):
+    """An options file or a command line that cannot be carried out; the message says where and what is accepted."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One benchmark.
+
+    Attributes:
+        methods: see `methods.parse_method`.
+        sets: names below `data_root`, or folders.
+        metrics: see `metrics.metric_names`.
+        protocol: see `metrics.make_protocol`.
+        crop_border: another border than the protocol's.
+        scale: magnification.
+        data_root: folder of the sets; else $MVMSR_DATA_ROOT, else `datasets`.
+        lq: `make` the low-quality pictures, or take the `file`s of the set.
+        out: folder for results.json, results.csv and results.md.
+        save_images: also write every restored picture below `out`/images.
+        device, precision: of the models and of LPIPS.
+        weights_dir: where metrics look for pretrained files first.
+        allow_missing: a metric without its weights is no failure.
+    """
+
+    methods: tuple[str, ...] = ("bicubic",)
+    sets: tuple[str, ...] = ("Set5",)
+    metrics: tuple[str, ...] = ("psnr", "ssim")
+    protocol: str = "y"
+    crop_border: int | None = None
+    scale: int = 4
+    data_root: str | None = None
+    lq: str = "make"
+    out: str | None = None
+    save_images: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+    weights_dir: str | None = None
+    allow_missing: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "sets", "metrics"):
+            values = getattr(self, name)
+            if not values:
+                raise PlanError(f"{name} is empty; name at least one")
+            if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+                raise PlanError(f"{name} names {twice[0]!r} twice")
+        if self.save_images and not self.out:
+            raise PlanError("save_images needs out, the folder to write to")
+
+
+_LISTS = ("methods", "sets", "metrics")
+_TYPES: dict[str, type] = {"crop_border": int, "scale": int, "save_images": bool, "allow_missing": bool}
+
+
+def load_plan(path: str | Path) -> Plan:
+    """The plan in a YAML file.
+
+    Raises:
+        PlanError: the file cannot be read, or holds an unknown key or a value of the wrong type.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PlanError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(values, Mapping):
+        raise PlanError(f"{path}: expected keys and values, got {type(values).__name__}")
+    try:
+        return make_plan(values)
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from error
+
+
+def make_plan(values: Mapping[str, Any], base: Plan | None = None) -> Plan:
+    """`base` (the defaults) with some values replaced, each checked.
+
+    Raises:
+        PlanError: an unknown key or a value of the wrong type.
+    """
+    known = [field.name for field in fields(Plan)]
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise PlanError(f"unknown key {key!r}.{did_you_mean(str(key), known)} Known: {', '.join(known)}.")
+        if value is not None:
+            checked[key] = _checked(key, value)
+    return replace(base or Plan(), **checked)
+
+
+def _checked(key: str, value: Any) -> Any:
+    if key in _LISTS:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+            raise PlanError(f"{key}: expected a list of names, got {value!r}")
+        return tuple(items)
+    wanted = _TYPES.get(key, str)
+    if key == "precision" and type(value) is int:
+        return str(value)  # `precision: 32` reads as a number in YAML
+    if type(value) is not wanted:
+        raise PlanError(f"{key}: expected {wanted.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,243 @@
+"""A benchmark's outcome as one document: protocol, versions, machine, means, every picture, what is missing."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mvmsr.benchmark.evaluate import ImageScore
+from mvmsr.metrics.build import MissingMetric
+from mvmsr.metrics.metric import Metric
+from mvmsr.metrics.protocol import Protocol
+
+Results = dict[str, Any]
+_REQUIRED = ("protocol", "means", "images", "missing", "failures", "metrics")
+
+
+class ResultsError(ValueError):
+    """A results file that cannot be read, or results that cannot be put together."""
+
+
+def make_results(
+    scores: Iterable[ImageScore],
+    protocol: Protocol,
+    metrics: Mapping[str, Metric],
+    *,
+    missing: Iterable[MissingMetric] = (),
+    failures: Iterable[Mapping[str, str | None]] = (),
+    methods: Iterable[Mapping[str, str | None]] = (),
+    device: str | None = None,
+    lq: str = "make",
+) -> Results:
+    """The document.
+
+    `means` are plain averages over the pictures that have a score; null where none has. A metric in `missing` is null
+    everywhere; entries there with a picture say why this one has no score.
+
+    Args:
+        failures: methods or sets as a whole that could not be used; failed pictures are added from `scores`.
+        methods: names, sources and checksums.
+        lq: whether the low-quality pictures were made or read.
+    """
+    scores = list(scores)
+    missing = list(missing)
+    columns = [*metrics, *(entry.metric for entry in missing)]
+    return {
+        "protocol": {**protocol.as_dict(), "lq": lq},
+        "metrics": {
+            key: {"higher_is_better": metric.higher_is_better, "decimals": metric.decimals}
+            for key, metric in metrics.items()
+        },
+        "versions": versions(),
+        "machine": machine(device),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "methods": [dict(method) for method in methods],
+        "means": means(scores, columns),
+        "images": [
+            {
+                "method": score.method,
+                "set": score.set,
+                "image": score.image,
+                **{key: score.scores.get(key) for key in columns},
+                "seconds": score.seconds,
+            }
+            for score in scores
+            if score.error is None
+        ],
+        "missing": [{"metric": entry.metric, "why": entry.why} for entry in missing]
+        + [
+            {"metric": key, "why": why, "method": score.method, "set": score.set, "image": score.image}
+            for score in scores
+            for key, why in score.notes.items()
+        ],
+        "failures": [dict(failure) for failure in failures]
+        + [
+            {"method": score.method, "set": score.set, "image": score.image, "why": score.error}
+            for score in scores
+            if score.error is not None
+        ],
+    }
+
+
+def means(scores: Sequence[ImageScore], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """One row a method and set, in the order of first appearance."""
+    groups: dict[tuple[str, str], list[ImageScore]] = {}
+    for score in scores:
+        groups.setdefault((score.method, score.set), []).append(score)
+    rows = []
+    for (method, set_name), group in groups.items():
+        done = [score for score in group if score.error is None]
+        row: dict[str, Any] = {"method": method, "set": set_name}
+        for key in columns:
+            row[key] = _mean([score.scores.get(key) for score in done])
+        row["seconds"] = _mean([score.seconds for score in done])
+        row["images"] = len(done)
+        row["failed"] = len(group) - len(done)
+        rows.append(row)
+    return rows
+
+
+def merge_results(parts: Sequence[Results]) -> Results:
+    """Results of several runs as one; a later run replaces an earlier one's rows of the same method and set.
+
+    Raises:
+        ResultsError: they were measured under different protocols, so that a common table would mislead.
+    """
+    if not parts:
+        raise ResultsError("nothing to merge")
+    first = parts[0]["protocol"]
+    for part in parts[1:]:
+        if differing := sorted(k for k in {**first, **part["protocol"]} if first.get(k) != part["protocol"].get(k)):
+            pairs = ", ".join(f"{k}: {first.get(k)!r} and {part['protocol'].get(k)!r}" for k in differing)
+            raise ResultsError(f"these results follow different protocols and cannot be compared ({pairs})")
+    merged = dict(parts[-1])
+    newest = {(row["method"], row["set"]): number for number, part in enumerate(parts) for row in part["means"]}
+    for key in ("means", "images"):
+        merged[key] = [
+            row
+            for number, part in enumerate(parts)
+            for row in part[key]
+            if newest.get((row["method"], row["set"])) == number
+        ]
+    merged["metrics"] = {key: value for part in parts for key, value in part["metrics"].items()}
+    by_name = {method["name"]: method for part in parts for method in part.get("methods", [])}
+    merged["methods"] = list(by_name.values())
+    for key in ("missing", "failures"):
+        entries = [entry for number, part in enumerate(parts) for entry in part[key] if _stands(entry, number, newest)]
+        merged[key] = [entry for number, entry in enumerate(entries) if entry not in entries[:number]]
+    return merged
+
+
+def write_results(path: str | Path, results: Results) -> None:
+    """Write JSON, complete or not at all; infinite values become the string "inf", which `float` understands."""
+    write_text(path, json.dumps(_encode(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_results(path: str | Path) -> Results:
+    """Results as they were before `write_results`.
+
+    Raises:
+        ResultsError: not such a file.
+    """
+    try:
+        results = _decode(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path} cannot be read as results: {error}") from error
+    if not isinstance(results, dict) or (lacking := [key for key in _REQUIRED if key not in results]):
+        what = "is no JSON object" if not isinstance(results, dict) else f"has no {lacking[0]!r}"
+        raise ResultsError(f"{path} {what}; expected a results.json written by `mvmsr test`")
+    return results
+
+
+def to_csv(results: Results) -> str:
+    """One line a picture; empty where there is no score."""
+    rows = results["images"]
+    buffer = io.StringIO()
+    header = list(dict.fromkeys(key for row in rows for key in row)) or ["method", "set", "image"]
+    writer = csv.DictWriter(buffer, ["protocol", *header], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({"protocol": results["protocol"]["name"], **row})
+    return buffer.getvalue()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file aside and rename it into place, creating its folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}", suffix=".part", encoding="utf-8", delete=False
+    ) as file:
+        aside = Path(file.name)
+        try:
+            file.write(text)
+        except BaseException:
+            aside.unlink()
+            raise
+    aside.chmod(0o644)
+    os.replace(aside, path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that takes part in a score."""
+    found = {"python": platform.python_version()}
+    for package in ("mvmsr", "torch", "torchvision", "numpy", "opencv-python", "scipy", "lpips", "basicsr", "spandrel"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(device: str | None = None) -> dict[str, Any]:
+    """What the scores were computed on."""
+    import torch
+
+    described: dict[str, Any] = {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device or "cpu",
+    }
+    if torch.cuda.is_available() and (device or "").startswith("cuda"):
+        described["gpu"] = torch.cuda.get_device_name(torch.device(device or "cuda"))
+    return described
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def _stands(entry: Mapping[str, Any], number: int, newest: Mapping[tuple[str, str], int]) -> bool:
+    """Whether no later run replaced what the entry speaks of."""
+    return newest.get((entry.get("method") or "", entry.get("set") or ""), number) == number
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _decode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    return float(value) if value in ("inf", "-inf") else value

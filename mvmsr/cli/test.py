@@ -1,0 +1,190 @@
+"""`mvmsr test`: score methods on benchmark sets and write the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mvmsr.benchmark.plan import Plan
+    from mvmsr.benchmark.results import Results
+
+SEVERAL = ("--method", "--set-names", "--metrics")
+
+
+class SeveralValues(TyperCommand):
+    """A command whose list options take `--metrics psnr ssim` beside `--metrics psnr --metrics ssim`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse after spreading the lists."""
+        return super().parse_args(ctx, spread(args))
+
+
+def spread(args: Sequence[str]) -> list[str]:
+    """Repeat a list option's flag before each of its values: `--metrics a b` becomes `--metrics a --metrics b`.
+
+    Unambiguous, as the command has no positional arguments.
+
+    >>> spread(["--metrics", "psnr", "ssim", "--out", "d"])
+    ['--metrics', 'psnr', '--metrics', 'ssim', '--out', 'd']
+    """
+    result: list[str] = []
+    flag, has_value = "", False
+    for argument in args:
+        if argument.startswith("-"):
+            flag, separator, _ = argument.partition("=")
+            flag, has_value = (flag, bool(separator)) if flag in SEVERAL else ("", False)
+        elif flag:
+            if has_value:
+                result.append(flag)
+            has_value = True
+        result.append(argument)
+    return result
+
+
+def command(
+    opt: Annotated[
+        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        typer.Option("-opt", "--opt", help="Options file, such as options/test/benchmark_x4.yml; flags override it."),
+    ] = None,
+    method: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="bicubic, a weights file, a run directory, or images:DIR; LABEL=... names it. Several."),
+    ] = None,
+    set_names: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Sets below the data root, or folders. Several.", show_default="Set5"),
+    ] = None,
+    metrics: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="psnr, ssim, lpips, lpips_vgg, niqe, niqe_y, consistency. Several."),
+    ] = None,
+    protocol: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="y, y_float, y_only, rgb or rgb_zero_pad.", show_default="y"),
+    ] = None,
+    data_root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Folder of the sets; else $MVMSR_DATA_ROOT, else ./datasets."),
+    ] = None,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Folder for results.json, results.csv and results.md."),
+    ] = None,
+    json: Annotated[Optional[Path], typer.Option(help="Also write results.json here.")] = None,  # noqa: UP045
+    scale: Annotated[Optional[int], typer.Option(help="Magnification.", show_default="4")] = None,  # noqa: UP045
+    lq: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="make the low-quality pictures by MATLAB's bicubic, or take each set's file."),
+    ] = None,
+    device: Annotated[Optional[str], typer.Option(help="auto, cuda, mps or cpu.")] = None,  # noqa: UP045
+    precision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="auto, 32, bf16-mixed or 16-mixed."),
+    ] = None,
+    weights_dir: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Where metrics look for pretrained files first; also $MVMSR_WEIGHTS_DIR."),
+    ] = None,
+    save_images: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--save-images", help="Write every restored picture below OUT/images."),
+    ] = None,
+    allow_missing: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--allow-missing", help="A metric whose weights are missing is no failure."),
+    ] = None,
+) -> None:
+    """Score methods on benchmark sets; exits 0 only when all that was asked for was done."""
+    from rich.console import Console
+
+    from mvmsr.benchmark.plan import PlanError, load_plan, make_plan
+    from mvmsr.benchmark.run import is_complete, run_benchmark
+    from mvmsr.registry import RegistryError
+
+    console, errors = Console(), Console(stderr=True)
+    flags = {
+        "methods": method or None,
+        "sets": set_names or None,
+        "metrics": metrics or None,
+        "protocol": protocol,
+        "data_root": data_root,
+        "out": out,
+        "scale": scale,
+        "lq": lq,
+        "device": device,
+        "precision": precision,
+        "weights_dir": weights_dir,
+        "save_images": save_images,
+        "allow_missing": allow_missing,
+    }
+    try:
+        plan = make_plan(flags, load_plan(opt) if opt is not None else None)
+        with _progress(errors) as bar:
+            task = bar.add_task("", total=None)
+            results = run_benchmark(
+                plan, lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+            )
+    except (PlanError, RegistryError, ValueError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from error
+    _show(results, console)
+    for path in _write(results, plan, json):
+        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    _show_gaps(results, errors)
+    if not is_complete(results, plan.allow_missing):
+        raise typer.Exit(1)
+
+
+def _progress(console: Console) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _show(results: Results, console: Console) -> None:
+    from mvmsr.benchmark.table import rich_tables
+
+    for table in rich_tables(results):
+        console.print(table)
+
+
+def _write(results: Results, plan: Plan, json: Path | None) -> list[Path]:
+    from mvmsr.benchmark.results import to_csv, write_results, write_text
+    from mvmsr.benchmark.table import to_markdown
+
+    written = [json] if json is not None else []
+    if plan.out is not None:
+        folder = Path(plan.out)
+        written.append(folder / "results.json")
+        write_text(folder / "results.csv", to_csv(results))
+        write_text(folder / "results.md", to_markdown(results))
+    for path in written:
+        write_results(path, results)
+    return written + ([Path(plan.out) / "results.csv", Path(plan.out) / "results.md"] if plan.out else [])
+
+
+def _show_gaps(results: Results, console: Console) -> None:
+    """What has no score and why: whole metrics, single pictures, failures."""
+    too_small: dict[tuple[str, str], set[str]] = {}
+    for entry in results["missing"]:
+        if "image" in entry:
+            too_small.setdefault((entry["metric"], entry["set"]), set()).add(entry["image"])
+        else:
+            _say(console, f"{entry['metric']} was not computed: {entry['why']}", "yellow")
+    for (metric, set_name), images in too_small.items():
+        _say(console, f"{metric} leaves out {len(images)} of {set_name}: {', '.join(sorted(images)[:5])}", "yellow")
+    for failure in results["failures"]:
+        where = ", ".join(failure[key] for key in ("method", "set", "image") if failure.get(key))
+        _say(console, f"failed: {where}: {failure['why']}", "red")
+
+
+def _say(console: Console, text: str, style: str) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
