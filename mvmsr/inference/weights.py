@@ -98,11 +98,11 @@ def save_weights(
     metadata = {"format": "pt", _KEY: describe(arch, args, scale, extra)}
     # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
     state = {name: value.detach().cpu().contiguous().clone() for name, value in module_state.items()}
-    write_atomically(path, lambda aside: save_file(state, aside, metadata=metadata))
+    _write_atomically(path, lambda aside: save_file(state, aside, metadata=metadata))
     return path
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write(aside)` fill a file beside `path`, syncs it and renames it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

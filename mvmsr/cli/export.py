@@ -1,0 +1,51 @@
+"""`mvmsr export`: weights in the formats of other tools."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+
+class Target(str, Enum):
+    """Formats that weights can be written in."""
+
+    pth = "pth"
+    safetensors = "safetensors"
+    torchscript = "torchscript"
+    onnx = "onnx"
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="Weights file, run directory or built-in name.")],
+    to: Annotated[
+        Target, typer.Option("--to", help="pth is BasicSR's layout; safetensors is our own, self-describing one.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write (.pth, .safetensors, .pt or .onnx).")],
+    arch: Annotated[
+        str | None,
+        typer.Option(help='For plain state files: the network, as SRResNet or {"type": "SRResNet", "num_block": 16}.'),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a model in another format, and check that it still gives the same pictures."""
+    from mvmsr.inference.export import export, parse_arch
+    from mvmsr.inference.weights import WeightsError, find_weights, load_generator
+
+    console = Console(stderr=True)
+    try:
+        if out.exists() and not overwrite:
+            raise WeightsError(f"{out} exists and is left alone; --overwrite replaces it")
+        module, info = load_generator(find_weights(model), parse_arch(arch) if arch else None)
+        difference = export(module, info, to.value, out)
+    except WeightsError as error:
+        console.print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    console.print(
+        f"{escape(str(out))}: {info.arch} x{info.scale}, largest difference from the source {difference:.3g}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,97 @@
+"""`mvmsr models`: which networks and weights there are, and what a weights file holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+app = typer.Typer(help="Networks and weights.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the built-in weights and the networks that options files can name."""
+    from mvmsr.inference.weights import BUILTIN_DIR, builtin_names, read_info
+
+    console = Console()
+    weights = Table("name", "network", "scale", "parameters", title="Built-in weights", title_justify="left")
+    for name in builtin_names():
+        info = read_info(BUILTIN_DIR / f"{name}.safetensors")
+        weights.add_row(name, info.arch, f"x{info.scale}", f"{info.parameters:,}")
+    console.print(weights if weights.rows else "There are no built-in weights yet.")
+    networks = Table(
+        "type", "use", "parameters", title="\nNetworks, with their default arguments", title_justify="left"
+    )
+    for row in _networks():
+        networks.add_row(*row)
+    console.print(networks)
+    console.print(
+        "Besides these, --model takes any .pth or .safetensors file that spandrel reads (ESRGAN, Real-ESRGAN, SwinIR, "
+        "HAT, ...), and `bicubic`."
+    )
+
+
+@app.command("info")
+def info_command(
+    file: Annotated[str, typer.Argument(help="Weights file, run directory or built-in name.")],
+    size: Annotated[int, typer.Option(help="Side of the input that multiply-adds are counted for.")] = 128,
+) -> None:
+    """Show what a weights file holds, and what running it costs."""
+    from mvmsr.archs.flops import multiply_adds
+    from mvmsr.inference.weights import WeightsError, find_weights, load_generator
+
+    console = Console()
+    try:
+        module, info = load_generator(find_weights(file))
+    except WeightsError as error:
+        Console(stderr=True).print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    rows = {
+        "file": str(info.path),
+        "network": info.arch,
+        "arguments": ", ".join(f"{key}={value}" for key, value in info.args.items()) or "-",
+        "scale": f"x{info.scale}",
+        "parameters": f"{info.parameters:,}",
+        "written by": f"mvmsr {info.version}" if info.source == "mvmsr" else "another tool (read by spandrel)",
+        **info.extra,
+    }
+    try:
+        rows[f"multiply-adds at {size} x {size}"] = f"{multiply_adds(_bare(module), size, size) / 1e9:,.2f} G"
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        rows["multiply-adds"] = f"cannot be counted ({str(error).splitlines()[0]})"
+    table = Table(show_header=False, box=None)
+    for key, value in rows.items():
+        table.add_row(f"[bold]{escape(key)}", escape(value))
+    console.print(table, soft_wrap=True)
+
+
+def _networks() -> list[tuple[str, str, str]]:
+    """Name, use and parameter count of each registered network."""
+    import torch
+
+    from mvmsr.archs import count_parameters
+    from mvmsr.registry import ARCHS
+
+    rows = []
+    for name in ARCHS.names():
+        try:
+            with torch.device("meta"):  # counted without memory or random numbers
+                module = ARCHS.get(name)()  # type: ignore[call-arg]
+        except (TypeError, ValueError, RuntimeError, OSError):
+            rows.append((name, "", "needs arguments or files"))
+            continue
+        use = "generator" if isinstance(getattr(module, "scale", None), int) else "discriminator or metric net"
+        rows.append((name, use, f"{count_parameters(module):,}"))
+    return rows
+
+
+def _bare(module: nn.Module) -> nn.Module:
+    """The network itself, without our wrapper of another tool's: counting replaces its parameters by name."""
+    return getattr(module, "model", module)

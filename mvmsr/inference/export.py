@@ -1,0 +1,153 @@
+"""Weights in the formats of other tools, each checked against the network it was made of."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mvmsr.inference.weights import (
+    WeightsError,
+    WeightsInfo,
+    describe,
+    load_generator,
+    save_weights,
+)
+
+FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "torchscript": ".pt", "onnx": ".onnx"}
+_TRACED_SIZE = (24, 32)
+_CHECKED_SIZES = ((24, 32), (17, 21))
+
+
+def export(module: nn.Module, info: WeightsInfo, to: str, path: Path, tolerance: float = 1e-4) -> float:
+    """Writes a network in another format, reads it back and compares the two on random pictures of two sizes.
+
+    - `pth`: BasicSR's layout, `{"params_ema": state}`; our description rides along, which BasicSR ignores.
+    - `safetensors`: our own self-describing file.
+    - `torchscript`: traced, for any size of picture.
+    - `onnx`: opset 17, with free batch, height and width.
+
+    Args:
+        module: generator, (N, 3, h, w) -> (N, 3, h*scale, w*scale).
+        tolerance: the largest difference allowed.
+
+    Returns:
+        the largest difference found.
+
+    Raises:
+        WeightsError: the format is unknown, its suffix wrong, its package missing, or the file gives other outputs;
+            `path` is then left as it was.
+    """
+    if to not in FORMATS:
+        raise WeightsError(f"{path}: unknown format {to!r}; use one of {', '.join(FORMATS)}")
+    if path.suffix != FORMATS[to]:
+        raise WeightsError(f"{path}: files of format {to} end in {FORMATS[to]}")
+    module = copy.deepcopy(module).cpu().float().eval()
+    writers: dict[str, Callable[[nn.Module, WeightsInfo, Path], Callable[[Tensor], Tensor]]] = {
+        "pth": _to_pth,
+        "safetensors": _to_safetensors,
+        "torchscript": _to_torchscript,
+        "onnx": _to_onnx,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        aside = Path(folder) / path.name
+        try:
+            difference = _largest_difference(module, writers[to](module, info, aside))
+        except RuntimeError as error:
+            raise WeightsError(
+                f"{path}: {info.arch} cannot be written as {to}, or does not run as such at another picture size "
+                f"({str(error).strip().splitlines()[-1]}); use --to safetensors or pth"
+            ) from error
+        if not difference <= tolerance:
+            raise WeightsError(
+                f"{path}: the exported network differs from its source by {difference:.3g}, more than {tolerance:g}; "
+                f"it was thrown away. {info.arch} does something that {to} cannot express"
+            )
+        aside.replace(path)
+    return difference
+
+
+def _to_pth(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
+    content: dict[str, object] = {"params_ema": _state(module)}
+    if info.source != "spandrel":
+        content["mvmsr"] = describe(info.arch, info.args, info.scale, dict(info.extra))
+    torch.save(content, path)
+    return load_generator(path)[0]
+
+
+def _to_safetensors(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
+    # `spandrel` as the network's name: its tensors tell which one it is.
+    arch, args = ("spandrel", {}) if info.source == "spandrel" else (info.arch, dict(info.args))
+    save_weights(path, _state(module), arch, args, info.scale, dict(info.extra))
+    return load_generator(path)[0]
+
+
+def _to_torchscript(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each branch on a size warns; the check at another size decides instead
+        traced = torch.jit.trace(_bare(module), torch.rand(1, 3, *_TRACED_SIZE), check_trace=False)
+        torch.jit.save(traced, str(path))
+        return torch.jit.load(str(path))
+
+
+def _to_onnx(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
+    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise WeightsError(f"{path}: ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+    import onnxruntime
+
+    axes = {0: "n", 2: "height", 3: "width"}
+    torch.onnx.export(
+        _bare(module),
+        (torch.rand(1, 3, *_TRACED_SIZE),),
+        str(path),
+        input_names=["lq"],
+        output_names=["sr"],
+        dynamic_axes={"lq": axes, "sr": axes},
+        opset_version=17,
+        dynamo=False,
+    )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda lq: torch.from_numpy(session.run(None, {"lq": lq.numpy()})[0])
+
+
+def _largest_difference(source: nn.Module, exported: Callable[[Tensor], Tensor]) -> float:
+    noise = torch.Generator().manual_seed(0)
+    worst = 0.0
+    with torch.no_grad():
+        for size in _CHECKED_SIZES:
+            lq = torch.rand(1, 3, *size, generator=noise)
+            # Foreign networks clamp; what they are exported as does not.
+            differences = source(lq).clamp(0, 1) - exported(lq).clamp(0, 1)
+            worst = max(worst, float(differences.abs().max()))
+    return worst
+
+
+def _bare(module: nn.Module) -> nn.Module:
+    return getattr(module, "model", module)
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return dict(_bare(module).state_dict())
+
+
+def parse_arch(text: str) -> dict[str, object]:
+    """A network as the command line names it: `SRResNet`, or JSON with `type` and the constructor's arguments.
+
+    Raises:
+        WeightsError: the text starts like JSON but is not.
+    """
+    if not text.lstrip().startswith("{"):
+        return {"type": text}
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"--arch is not JSON ({error}): {text}") from error
