@@ -55,7 +55,7 @@ def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> P
         LayoutError: none of the candidates exists; the message lists them.
     """
     path = Path(path).expanduser()
-    root = Path(data_root or os.environ.get("MVMSR_DATA_ROOT") or "datasets").expanduser()
+    root = data_root_or_default(data_root)
     candidates = [path]
     if not path.is_absolute():
         under = Path(*path.parts[1:]) if path.parts[:1] == ("datasets",) else path
@@ -69,6 +69,11 @@ def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> P
         "correct the path, set MVMSR_DATA_ROOT or --data-root to the folder with your data sets, "
         "or fetch them with `mvmsr datasets prepare`"
     )
+
+
+def data_root_or_default(data_root: str | Path | None = None) -> Path:
+    """The folder that holds the data sets: the argument, else `$MVMSR_DATA_ROOT`, else `./datasets`."""
+    return Path(data_root or os.environ.get("MVMSR_DATA_ROOT") or "datasets").expanduser()
 
 
 def list_images(folder: str | Path) -> list[Path]:

@@ -135,9 +135,25 @@ def plan(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[
     """Where each pair will lie, from the headers of the files; and the total number of bytes.
 
     Raises:
-        PairError: unreadable headers, pairs of wrong sizes, pictures that are too small; up to 10 are listed.
+        PairError: `audit` finds problems; up to 10 are listed.
     """
-    entries, problems, offset = [], [], 0
+    entries, problems = audit(pairs, scale, min_gt_size)
+    if problems:
+        raise PairError(_problem_list(problems))
+    last = entries[-1]
+    return entries, last.lq_offset + _bytes(last.lq_size)
+
+
+def audit(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[list[Entry], list[str]]:
+    """Look at the headers of all pictures.
+
+    Returns:
+        The entries of the pairs that can be used, and one line for each that cannot: unreadable, of a size that does
+        not match its partner's, or smaller than `min_gt_size`.
+    """
+    entries: list[Entry] = []
+    problems: list[str] = []
+    offset = 0
     for pair in pairs:
         try:
             height, width = image_size(pair.gt)
@@ -157,12 +173,9 @@ def plan(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[
         except ImageError as error:
             problems.append(str(error))
             continue
-        gt_bytes, lq_bytes = gt_size[0] * gt_size[1] * 3, lq_size[0] * lq_size[1] * 3
-        entries.append(Entry(pair.name, gt_size, lq_size, offset, offset + gt_bytes))
-        offset += gt_bytes + lq_bytes
-    if problems:
-        raise PairError(_problem_list(problems))
-    return entries, offset
+        entries.append(Entry(pair.name, gt_size, lq_size, offset, offset + _bytes(gt_size)))
+        offset += _bytes(gt_size) + _bytes(lq_size)
+    return entries, problems
 
 
 def _pack_all(pairs: Sequence[ImagePair], entries: list[Entry], scale: int, target: Path, lock: Path) -> None:
@@ -221,6 +234,10 @@ def _check_space(folder: Path, length: int) -> None:
 
 def _sources(pairs: Sequence[ImagePair]) -> list[dict[str, Any]]:
     return [stamp(path) for pair in pairs for path in (pair.gt, pair.lq) if path is not None]
+
+
+def _bytes(size: tuple[int, int]) -> int:
+    return size[0] * size[1] * 3
 
 
 def _sides(size: tuple[int, int]) -> str:

@@ -1,0 +1,95 @@
+"""`mvmsr datasets`: list, prepare and check data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(help="List, prepare and check data sets.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_sets(
+    data_root: Path | None = typer.Option(
+        None, "--data-root", help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."
+    ),
+) -> None:
+    """Show the data sets that `prepare` knows, and which of them are there."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mvmsr.data.layouts import data_root_or_default
+    from mvmsr.data.prepare import known_sets
+
+    root = data_root_or_default(data_root)
+    table = Table("name", "what", "terms", f"in {root}")
+    for known in known_sets().values():
+        state = "complete" if known.is_complete(root) else "there" if (root / known.name).exists() else "–"
+        table.add_row(known.name, known.title, known.terms, state)
+    Console().print(table)
+
+
+@app.command()
+def prepare(
+    name: str = typer.Argument(..., help="A name from `mvmsr datasets list`."),
+    data_root: Path | None = typer.Option(
+        None, "--data-root", help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."
+    ),
+    source: Path | None = typer.Option(
+        None, "--from", help="A folder that you have: it is checked and linked instead of downloading."
+    ),
+) -> None:
+    """Download a data set (or take a folder that you have), check it, and put it where options files look."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from mvmsr.data.prepare import PrepareError, adopt, fetch, find_known, known_sets
+
+    console = Console()
+    columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    try:
+        known = find_known(name, known_sets())
+        if source is not None:
+            folder = adopt(known, source, data_root)
+        else:
+            console.print(f"{known.title}; {known.terms}; {known.home}")
+            with Progress(*columns, console=console, transient=True) as bar:
+                task = bar.add_task("downloading", total=None)
+                folder = fetch(known, data_root, lambda have, total: bar.update(task, completed=have, total=total))
+    except PrepareError as error:
+        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+    if not _report(console, folder, 4, decode=False):
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    folder: Path = typer.Argument(..., help="A data set's folder."),
+    scale: int = typer.Option(4, min=1, help="Factor between low quality and ground truth."),
+    decode: bool = typer.Option(False, help="Read every picture whole, not its header only."),
+) -> None:
+    """Tell a folder's layout, its number of pairs, and its problems; exit status 1 where there are any."""
+    from rich.console import Console
+
+    if not _report(Console(), folder, scale, decode):
+        raise typer.Exit(1)
+
+
+def _report(console: object, folder: Path, scale: int, decode: bool) -> bool:
+    """Print what `check` finds; whether all is well."""
+    from rich.console import Console
+
+    from mvmsr.data.prepare import check as check_folder
+
+    assert isinstance(console, Console)
+    report = check_folder(folder, scale, decode)
+    console.print(f"{folder}: layout {report.layout}", markup=False, soft_wrap=True)
+    made = report.pairs - report.with_lq
+    console.print(f"{report.pairs} pairs, {report.with_lq} with low-quality files, {made} to be made by bicubic")
+    for problem in report.problems:
+        console.print(problem, style="red", markup=False, soft_wrap=True, highlight=False)
+    if report.problems:
+        console.print(f"{len(report.problems)} problems")
+    return not report.problems
