@@ -87,7 +87,7 @@ def evaluate(
                 sr, gt, seconds = _restore(method, image_set, pair)
                 scores, notes = score_picture(sr, gt, metrics, protocol)
                 score = ImageScore(name, image_set.name, pair.name, scores, seconds, notes)
-        except (ValueError, OSError, RuntimeError) as error:  # broken files, wrong sizes, memory
+        except (ValueError, OSError, RuntimeError, ArithmeticError) as error:  # files, sizes, memory, overflow
             logger.warning("%s on %s, %s: %s", name, image_set.name, pair.name, error)
             score = ImageScore(name, image_set.name, pair.name, {}, error=str(error))
             sr = None

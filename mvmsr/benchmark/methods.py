@@ -16,9 +16,10 @@ from mvmsr.data.image_io import IMAGE_SUFFIXES
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair
 
-WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 RUNS_FOLDER = Path("experiments")
-SPELLINGS = "`bicubic`, a weights file, a run directory, or `images:DIR` (each also as LABEL=...)"
+SPELLINGS = (
+    "`bicubic`, a weights file, a run directory, the name of built-in weights, or `images:DIR` (each also as LABEL=...)"
+)
 
 
 class MethodError(ValueError):
@@ -96,7 +97,7 @@ def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "
     """The method that a word on the command line or in an options file means.
 
     `bicubic`; a weights file; a run directory, whose newest weights are taken (its name alone is sought in
-    `experiments/`); `images:DIR`. `LABEL=` before any of them names it in tables.
+    `experiments/`); the name of built-in weights; `images:DIR`. `LABEL=` before any of them names it in tables.
 
     Raises:
         MethodError: nothing of that name exists.
@@ -109,32 +110,17 @@ def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "
         if not folder.is_dir():
             raise MethodError(f"method {spec!r}: {folder} is not a folder of pictures")
         return Method(label or folder.name, folder, lambda: SavedPictures(folder))
+    from mvmsr.inference.weights import WeightsError, find_weights
+
     path = Path(spec).expanduser()
     if not path.exists() and (RUNS_FOLDER / spec).is_dir():
         path = RUNS_FOLDER / spec
-    if path.is_dir():
-        weights, name = newest_weights(path), path.resolve().name
-    elif path.is_file():
-        weights, name = path, path.stem
-    else:
-        raise MethodError(f"unknown method {spec!r}: no such file or folder. A method is {SPELLINGS}.")
+    try:
+        weights = find_weights(path if path.exists() else spec)
+    except WeightsError as error:
+        raise MethodError(f"unknown method {spec!r}; a method is {SPELLINGS}. {error}") from error
+    name = path.resolve().name if path.is_dir() else weights.stem
     return Method(label or name, weights, lambda: _open_model(weights, scale, device, precision))
-
-
-def newest_weights(run: Path) -> Path:
-    """The weights file of a run directory that was written last (by name where the times are equal).
-
-    Raises:
-        MethodError: there is none.
-    """
-    folders = [folder for folder in (run / "weights", run / "models", run) if folder.is_dir()]
-    for folder in folders:
-        found = [p for p in folder.iterdir() if p.suffix in WEIGHTS_SUFFIXES and not p.name.startswith(".")]
-        # BasicSR keeps discriminators beside generators; ours have `_g` in their names as BasicSR's have `net_g`.
-        found = [p for p in found if not re.search(r"(net_d|_d_|_m_)", p.name)]
-        if found:
-            return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name))
-    raise MethodError(f"{run} holds no weights ({', '.join(WEIGHTS_SUFFIXES)}), neither in weights/ nor itself")
 
 
 def file_sha256(path: Path) -> str:

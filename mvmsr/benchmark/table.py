@@ -62,7 +62,7 @@ def rich_tables(results: Results) -> list[Table]:
     styles = {0: "", 1: "bold", 2: "underline"}
     tables = []
     for grid in grids(results):
-        table = Table(title=grid.title, title_justify="left")
+        table = Table(title=grid.title, title_justify="left", min_width=len(grid.title))
         table.add_column("method")
         for set_name, metric in grid.columns:
             table.add_column(f"{set_name}\n{metric}", justify="right")

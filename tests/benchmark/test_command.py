@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mvmsr.benchmark.plan import Plan, PlanError, load_plan, make_plan
+from mvmsr.cli.test import SeveralValues, command, spread
+from mvmsr.data.image_io import read_rgb, write_rgb
+from mvmsr.data.imresize import imresize
+
+app = typer.Typer()
+app.command("test", cls=SeveralValues)(command)
+app.command("other")(lambda: None)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["test", *arguments], env={"COLUMNS": "200"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def data_root(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for set_name in ("A", "B"):
+        for index in range(2):
+            coarse = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)
+            write_rgb(tmp_path / "data" / set_name / f"p{index}.png", imresize(coarse, scale=4))
+    return tmp_path / "data"
+
+
+def test_results_and_tables_are_written(data_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, output = run(
+        *("--method", "bicubic", "again=bicubic", "--set-names", "A", "B", "--metrics", "psnr", "ssim"),
+        *("--data-root", str(data_root), "--out", str(out), "--json", str(tmp_path / "r.json"), "--save-images"),
+        *("--device", "cpu"),
+    )
+    assert code == 0, output
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document == json.loads((out / "results.json").read_text())
+    assert [(row["method"], row["set"], row["images"]) for row in document["means"]] == [
+        ("bicubic", "A", 2),
+        ("bicubic", "B", 2),
+        ("again", "A", 2),
+        ("again", "B", 2),
+    ]
+    assert document["means"][0]["psnr"] == document["means"][2]["psnr"]
+    assert "| bicubic |" in (out / "results.md").read_text()
+    assert len((out / "results.csv").read_text().splitlines()) == 9
+    gt = read_rgb(data_root / "A" / "p1.png")
+    saved = read_rgb(out / "images" / "bicubic" / "A" / "p1.png")
+    assert np.array_equal(saved, imresize(imresize(gt, scale=0.25), scale=4))
+    assert "Protocol y (luma, rounded, 4 px border cropped, x4)" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set-names", "A", "absent"), "no data at 'absent'"),
+        (("--method", "bicubic", "nosuch.pth"), "unknown method 'nosuch.pth'"),
+        (("--metrics", "psnr", "lpips"), "lpips was not computed: alexnet"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_the_rest_is_done(
+    arguments: tuple[str, ...],
+    message: str,
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("MVMSR_WEIGHTS_DIR", raising=False)
+    options = tmp_path / "o.yml"
+    options.write_text("sets: [A]\nmetrics: [psnr]\n")
+    defaults = ("-opt", str(options), "--data-root", str(data_root), "--json", str(tmp_path / "r"))
+    code, output = run(*defaults, *arguments)
+    assert code == 1
+    assert message in output
+    assert json.loads((tmp_path / "r").read_text())["means"][0]["psnr"] > 0
+
+
+def test_a_broken_picture_is_a_failure(data_root: Path) -> None:
+    (data_root / "A" / "p0.png").write_bytes(b"\x89PNG broken")
+    code, output = run("--set-names", "A", "--data-root", str(data_root))
+    assert code == 1
+    assert "failed: bicubic, A, p0" in output
+
+
+def test_allow_missing(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("MVMSR_WEIGHTS_DIR", raising=False)
+    code, output = run(
+        "--set-names", "A", "--metrics", "psnr", "lpips", "--data-root", str(data_root), "--allow-missing"
+    )
+    assert code == 0
+    assert "lpips was not computed" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--protocol", "yy"), "unknown protocol 'yy'"),
+        (("--metrics", "pnsr"), "Did you mean 'psnr'"),
+        (("--method", "bicubic", "--method", "bicubic"), "names 'bicubic' twice"),
+        (("--save-images",), "save_images needs out"),
+        (("--device", "abacus"), "device 'abacus' is unknown"),
+        (("--lq", "maek"), "use 'make'"),
+    ],
+)
+def test_wrong_questions(arguments: tuple[str, ...], message: str, data_root: Path) -> None:
+    code, output = run("--set-names", "A", "--data-root", str(data_root), *arguments)
+    assert code == 2
+    assert message in output
+
+
+def test_options_file_and_overrides(data_root: Path, tmp_path: Path) -> None:
+    options = tmp_path / "bench.yml"
+    options.write_text(f"sets: [A]\nmetrics: [ssim]\nprotocol: rgb\nprecision: 32\ndata_root: {data_root}\n")
+    code, output = run("-opt", str(options), "--metrics", "psnr", "--json", str(tmp_path / "r.json"))
+    assert code == 0, output
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document["protocol"]["name"] == "rgb"
+    assert list(document["metrics"]) == ["psnr"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("protocl: y", "unknown key 'protocl'. Did you mean 'protocol'"),
+        ("scale: four", "scale: expected int, got 'four'"),
+        ("scale: true", "scale: expected int, got True"),
+        ("sets: {a: 1}", "sets: expected a list of names"),
+        ("methods: []", "methods is empty"),
+        ("- bicubic", "expected keys and values, got list"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_bad_options_files(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "o.yml").write_text(text)
+    with pytest.raises(PlanError, match=f"o.yml: .*{message[:20]}") as caught:
+        load_plan(tmp_path / "o.yml")
+    assert message in str(caught.value)
+
+
+def test_plans() -> None:
+    plan = make_plan({"sets": "Set5", "out": None, "precision": 32})
+    assert (plan.sets, plan.out, plan.precision) == (("Set5",), None, "32")
+    assert make_plan({"protocol": "rgb"}, plan).sets == ("Set5",)
+
+
+def test_the_shipped_options_file_is_valid() -> None:
+    plan = load_plan(Path(__file__).parents[2] / "options/test/benchmark_x4.yml")
+    assert isinstance(plan, Plan)
+    assert plan.sets == ("Set5", "Set14", "BSD100", "Urban100")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--metrics", "a", "b"], ["--metrics", "a", "--metrics", "b"]),
+        (["--metrics=a", "b"], ["--metrics=a", "--metrics", "b"]),
+        (["--method", "a", "--method", "b"], ["--method", "a", "--method", "b"]),
+        (["--method", "a", "--out", "d", "-opt", "f"], ["--method", "a", "--out", "d", "-opt", "f"]),
+        (["--out", "d", "e"], ["--out", "d", "e"]),
+        (["--metrics", "--out", "d"], ["--metrics", "--out", "d"]),
+    ],
+)
+def test_spread(given: list[str], expected: list[str]) -> None:
+    assert spread(given) == expected
+
+
+def test_stray_words_are_refused(data_root: Path) -> None:
+    code, output = run("--data-root", str(data_root), "stray")
+    assert code == 2
+    assert "unexpected extra argument" in output.lower()

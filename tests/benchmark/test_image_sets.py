@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mvmsr.benchmark import image_sets
+from mvmsr.benchmark.image_sets import load_image_set
+from mvmsr.data.image_io import write_rgb
+from mvmsr.data.imresize import imresize
+from mvmsr.data.layouts import LayoutError
+
+
+def picture(seed: int, height: int = 30, width: int = 41) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_made_low_quality(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_rgb(tmp_path / "Tiny" / f"p{seed}.png", picture(seed))
+    image_set = load_image_set("Tiny", data_root=tmp_path, scale=4)
+    assert (image_set.name, image_set.scale, len(image_set)) == ("Tiny", 4, 2)
+    lq, gt = image_set.load(image_set.pairs[1])
+    assert np.array_equal(gt, picture(1)[:28, :40])  # cut to multiples of 4 at the bottom and right
+    assert np.array_equal(lq, imresize(picture(1)[:28, :40], scale=0.25))
+
+
+def test_files_of_the_set(tmp_path: Path) -> None:
+    folder = tmp_path / "image_SRF_4"
+    write_rgb(folder / "img_001_SRF_4_HR.png", picture(0, 28, 40))
+    write_rgb(folder / "img_001_SRF_4_LR.png", picture(1, 7, 10))
+    made, read = (load_image_set(tmp_path, scale=4, lq=lq) for lq in ("make", "file"))
+    assert np.array_equal(read.load(read.pairs[0])[0], picture(1, 7, 10))
+    assert np.array_equal(made.load(made.pairs[0])[0], imresize(picture(0, 28, 40), scale=0.25))
+    assert made.pairs[0].name == "img_001"
+
+
+def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rgb(tmp_path / "a.png", picture(0))
+    write_rgb(tmp_path / "b.png", picture(1))
+    reads: list[Path] = []
+    original = image_sets.read_rgb
+    monkeypatch.setattr(image_sets, "read_rgb", lambda path: (reads.append(path), original(path))[1])
+    image_set = load_image_set(tmp_path, scale=2)
+    for pair in image_set.pairs * 3:
+        image_set.load(pair)
+    assert len(reads) == 2
+    monkeypatch.setattr(image_sets, "CACHE_MIB", 0)
+    uncached = load_image_set(tmp_path, scale=2)
+    first, second = uncached.load(uncached.pairs[0]), uncached.load(uncached.pairs[0])
+    assert len(reads) == 4
+    assert np.array_equal(first[0], second[0])
+
+
+def test_refusals(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "plain" / "a.png", picture(0))
+    with pytest.raises(LayoutError, match=r"1 of 1 pictures in .* have no low-quality file, a first"):
+        load_image_set("plain", data_root=tmp_path, lq="file")
+    with pytest.raises(LayoutError, match="no data at 'absent'"):
+        load_image_set("absent", data_root=tmp_path)
+    with pytest.raises(ValueError, match="use 'make'"):
+        load_image_set("plain", data_root=tmp_path, lq="maek")  # type: ignore[arg-type]
+    folder = tmp_path / "image_SRF_4"
+    write_rgb(folder / "x_SRF_4_HR.png", picture(0, 28, 40))
+    write_rgb(folder / "x_SRF_4_LR.png", picture(1, 7, 11))
+    wrong = load_image_set(tmp_path, scale=4, lq="file")
+    with pytest.raises(ValueError, match=r"x_SRF_4_LR.png is 11x7; expected 10x7, 1/4 of x_SRF_4_HR.png"):
+        wrong.load(wrong.pairs[0])
+    write_rgb(tmp_path / "small" / "a.png", picture(0, 3, 9))
+    small = load_image_set("small", data_root=tmp_path)
+    with pytest.raises(ValueError, match="too small for x4"):
+        small.load(small.pairs[0])

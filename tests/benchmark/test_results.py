@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from mvmsr.benchmark.evaluate import ImageScore
+from mvmsr.benchmark.results import (
+    Results,
+    ResultsError,
+    make_results,
+    merge_results,
+    read_results,
+    to_csv,
+    write_results,
+    write_text,
+)
+from mvmsr.benchmark.table import grids, rich_tables, to_markdown
+from mvmsr.metrics import MissingMetric, Niqe, Psnr, Ssim, make_protocol
+
+METRICS = {"psnr": Psnr(), "niqe": Niqe()}
+LPIPS = MissingMetric("lpips", "AlexNet weights not found")
+
+
+def score(method: str, image: str, psnr: float, niqe: float | None = None, set_name: str = "Set5") -> ImageScore:
+    notes = {} if niqe is not None else {"niqe": "too small"}
+    return ImageScore(method, set_name, image, {"psnr": psnr, "niqe": niqe}, 0.5, notes)
+
+
+def results(protocol: str = "y", scores: list[ImageScore] | None = None) -> Results:
+    if scores is None:
+        scores = [
+            score("bicubic", "a", 20.0, 8.0),
+            score("bicubic", "b", 30.0),
+            score("mine", "a", 26.0, 6.0),
+            ImageScore("mine", "Set5", "b", {}, error="broken"),
+        ]
+    return make_results(scores, make_protocol(protocol, 4), METRICS, missing=[LPIPS], device="cpu")
+
+
+def test_document() -> None:
+    document = results()
+    assert document["protocol"]["color"] == "y"
+    assert document["protocol"]["crop_border"] == 4
+    assert document["versions"]["torch"]
+    assert document["machine"]["device"] == "cpu"
+    bicubic, mine = document["means"]
+    expected = {"method": "bicubic", "set": "Set5", "psnr": 25.0, "niqe": 8.0, "lpips": None, "seconds": 0.5}
+    assert bicubic == {**expected, "images": 2, "failed": 0}
+    assert (mine["psnr"], mine["images"], mine["failed"]) == (26.0, 1, 1)
+    assert len(document["images"]) == 3
+    assert document["images"][1] == {
+        "method": "bicubic",
+        "set": "Set5",
+        "image": "b",
+        "psnr": 30.0,
+        "niqe": None,
+        "lpips": None,
+        "seconds": 0.5,
+    }
+    assert document["missing"][0] == {"metric": "lpips", "why": "AlexNet weights not found"}
+    assert document["missing"][1]["image"] == "b"
+    assert document["failures"] == [{"method": "mine", "set": "Set5", "image": "b", "why": "broken"}]
+
+
+def test_round_trip_with_infinity(tmp_path: Path) -> None:
+    document = results(scores=[score("copy", "a", math.inf, 3.0)])
+    path = tmp_path / "deep" / "results.json"
+    write_results(path, document)
+    assert read_results(path) == document
+    strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert strict["means"][0]["psnr"] == "inf"
+    assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "cannot be read as results"), ("[]", "is no JSON object"), ('{"protocol": {}}', "has no 'means'")],
+)
+def test_reading_something_else(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(ResultsError, match=message):
+        read_results(tmp_path / "r.json")
+
+
+def test_merge_takes_the_newer_row() -> None:
+    first = results()
+    second = results(scores=[score("mine", "a", 27.0, 5.0), score("mine", "b", 29.0, 5.0), score("new", "a", 1.0, 9.0)])
+    merged = merge_results([first, second])
+    assert {row["method"]: row["psnr"] for row in merged["means"]} == {"bicubic": 25.0, "mine": 28.0, "new": 1.0}
+    assert [row["psnr"] for row in merged["images"] if row["method"] == "mine"] == [27.0, 29.0]
+    assert merged["failures"] == []
+    assert [entry["metric"] for entry in merged["missing"]] == ["lpips", "niqe"]
+
+
+def test_merge_refuses_other_protocols() -> None:
+    with pytest.raises(ResultsError, match=r"different protocols.*color: 'y' and 'rgb'"):
+        merge_results([results("y"), results("rgb")])
+    with pytest.raises(ResultsError, match="nothing to merge"):
+        merge_results([])
+
+
+def test_csv() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(results()))))
+    assert len(rows) == 3
+    assert (rows[1]["protocol"], rows[1]["image"], rows[1]["psnr"], rows[1]["niqe"]) == ("y", "b", "30.0", "")
+
+
+def many() -> Results:
+    scores = [score("one", "a", 30.004, 8.0), score("two", "a", 30.001, 7.0), score("three", "a", 29.0, 9.0)]
+    return results(scores=scores)
+
+
+def test_markdown_marks_best_and_second() -> None:
+    lines = to_markdown(many()).splitlines()
+    assert lines[0] == "Protocol y (luma, rounded, 4 px border cropped, x4); low quality: made"
+    assert lines[2] == "| method | Set5 psnr ↑ | Set5 niqe ↓ | Set5 lpips |"
+    # 30.004 and 30.001 both read 30.00: equal figures are marked alike.
+    assert lines[4] == "| one | **30.00** | <u>8.0000</u> | - |"
+    assert lines[5] == "| two | **30.00** | **7.0000** | - |"
+    assert lines[6] == "| three | <u>29.00</u> | 9.0000 | - |"
+
+
+def test_one_method_is_not_marked() -> None:
+    assert "**" not in to_markdown(results(scores=[score("one", "a", 30.0, 8.0)]))
+
+
+def test_rich_table() -> None:
+    from rich.console import Console
+
+    table = rich_tables(many())[0]
+    assert table.title.startswith("Protocol y (")
+    cells = list(table.columns[1].cells)
+    assert [(cell.plain, str(cell.style)) for cell in cells] == [
+        ("30.00", "bold"),
+        ("30.00", "bold"),
+        ("29.00", "underline"),
+    ]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(table)
+    assert "Set5" in console.export_text()
+
+
+def test_many_columns_are_split_by_set() -> None:
+    scores = [score("one", "a", 30.0, 8.0, set_name) for set_name in ("A", "B", "C", "D")]
+    wide = make_results(scores, make_protocol("y", 4), {**METRICS, "ssim": Ssim()})
+    assert [len(grid.columns) for grid in grids(wide)] == [3, 3, 3, 3]
+    narrow = make_results(scores, make_protocol("y", 4), METRICS)
+    assert [len(grid.columns) for grid in grids(narrow)] == [8]
