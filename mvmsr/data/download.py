@@ -47,7 +47,8 @@ def download(
         download is held to that record.
 
     Raises:
-        DownloadError: the host cannot be reached, or the file differs in size or checksum (it is then removed).
+        DownloadError: the host cannot be reached, or the file differs in size or checksum (it is then
+            renamed to `.bad`).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
@@ -110,8 +111,9 @@ def _verify(target: Path, url: str, expected_bytes: int | None, sha256: str | No
     elif not zipfile.is_zipfile(target):
         cause = "is no zip archive"
     if cause:
-        target.unlink()
-        raise DownloadError(f"{target.name} from {url} {cause} and was removed; fetch it again")
+        bad = target.with_name(target.name + ".bad")
+        os.replace(target, bad)  # not deleted: it may have been put there by hand
+        raise DownloadError(f"{target.name} from {url} {cause}; it was renamed to {bad.name}; fetch it again")
     if sha256 is None and expected is None:
         record.write_text(f"{found}  {target.name}\n", encoding="utf-8")
     return found
@@ -163,7 +165,7 @@ def _choose(
     chosen = []
     for member in opened.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
             raise DownloadError(f"{archive} has the entry {member.filename!r}, which points outside; do not use it")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise DownloadError(f"{archive} has the link {member.filename!r}; do not use it")
