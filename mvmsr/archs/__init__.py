@@ -8,7 +8,7 @@ from mvmsr.archs.nmd import NMD
 from mvmsr.archs.nsrnet import NSRNet
 from mvmsr.archs.param_count import count_parameters
 from mvmsr.archs.rdn import RDN
-from mvmsr.archs.spandrel_net import spandrel_net
+from mvmsr.archs.spandrel_net import SpandrelNet
 from mvmsr.archs.srresnet import SRResNet
 from mvmsr.archs.vgg_features import VGG_LAYERS, VGGFeatures
 
@@ -22,8 +22,8 @@ __all__ = [
     "NatSRDiscriminator",
     "SRGANDiscriminator",
     "SRResNet",
+    "SpandrelNet",
     "VGGFeatures",
     "count_parameters",
     "multiply_adds",
-    "spandrel_net",
 ]

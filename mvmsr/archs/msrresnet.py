@@ -9,18 +9,16 @@ from mvmsr.archs.upsampler import shuffle_factors
 from mvmsr.registry import ARCHS
 
 
-class ResidualBlockNoBN(nn.Module):
-    """`x + res_scale * conv2(relu(conv1(x)))`."""
+class PlainBlock(nn.Module):
+    """`x + conv2(relu(conv1(x)))`."""
 
-    def __init__(self, num_feat: int, res_scale: float = 1.0) -> None:
+    def __init__(self, num_feat: int) -> None:
         super().__init__()
-        self.res_scale = res_scale
         self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv2(F.relu(self.conv1(x), inplace=True))
-        return x + residual if self.res_scale == 1.0 else x + self.res_scale * residual
+        return self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)
 
 
 @ARCHS.register()
@@ -52,7 +50,7 @@ class MSRResNet(nn.Module):
             raise ValueError(f"MSRResNet enlarges by 2, 3 or 4, got upscale={upscale}; SRResNet takes other factors")
         self.scale = upscale
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
-        self.body = nn.Sequential(*(ResidualBlockNoBN(num_feat) for _ in range(num_block)))
+        self.body = nn.Sequential(*(PlainBlock(num_feat) for _ in range(num_block)))
         factors = shuffle_factors(upscale)
         self.upconv1 = nn.Conv2d(num_feat, num_feat * factors[0] ** 2, 3, padding=1)
         if len(factors) == 2:

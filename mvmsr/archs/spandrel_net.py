@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvmsr.registry import ARCHS
 
-
-class _Padding:
-    """Mixed in before a network's class: pads what the network cannot take, and crops its output accordingly."""
-
-    scale: int
-
-    def forward(self, lq: Tensor) -> Tensor:
-        height, width = lq.shape[-2:]
-        extra_width, extra_height = self.mvmsr_size_requirements.get_padding(width, height)  # type: ignore[attr-defined]
-        if not (extra_width or extra_height):
-            return super().forward(lq)  # type: ignore[misc]
-        padded = F.pad(lq, (0, extra_width, 0, extra_height), mode="replicate")
-        return super().forward(padded)[..., : height * self.scale, : width * self.scale]  # type: ignore[misc]
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
 
 
 @ARCHS.register("spandrel")
-def spandrel_net(path: str) -> nn.Module:
+class SpandrelNet(nn.Module):
     """The network of a weights file, ready to train: (N, C, h, w) -> (N, C, h*scale, w*scale), not clamped.
 
-    Architecture and sizes are recognised from the file (ESRGAN, SwinIR, HAT, Real-ESRGAN's compact networks, ...).
-    Parameters keep the file's names, so that a state dict saved after training can be read as the file was.
-    The network has an attribute `scale`.
+    Architecture, sizes and scale are recognised from the file (ESRGAN, SwinIR, HAT, Real-ESRGAN's compact networks,
+    ...). Parameters have the names that spandrel gives them, without a prefix, so that a state dict saved after
+    training is again a file of that kind. Sizes that the network cannot take are padded, and the output is cropped.
 
     Args:
         path: .pth, .pt, .ckpt or .safetensors.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: spandrel does not know the network, or it is not one from image to image.
+        ValueError: spandrel does not know the network or cannot load it, or it is not one from image to image.
         ImportError: spandrel is not installed.
 
     Source: https://github.com/chaiNNer-org/spandrel
     """
-    file = Path(path)
+
+    _network: nn.Module
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        descriptor = _load(Path(path))
+        network = descriptor.model
+        # As a child, the network would put its name before those of its parameters. Instead, the two modules share
+        # one set of tables. A subclass would not do: networks use the attribute `scale` in senses of their own.
+        self._parameters = network._parameters
+        self._buffers = network._buffers
+        self._non_persistent_buffers_set = network._non_persistent_buffers_set
+        self._modules = network._modules
+        object.__setattr__(self, "_network", network)
+        self._size_requirements = descriptor.size_requirements
+        self.scale = int(descriptor.scale)
+        self.train().requires_grad_(True)
+
+    def train(self, mode: bool = True) -> SpandrelNet:
+        self._network.train(mode)
+        return super().train(mode)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        height, width = lq.shape[-2:]
+        extra_width, extra_height = self._size_requirements.get_padding(width, height)
+        # As spandrel's own call does: mirrored as far as the image reaches, its border repeated beyond that.
+        mirrored_width, mirrored_height = min(extra_width, width - 1), min(extra_height, height - 1)
+        if extra_width or extra_height:
+            lq = F.pad(lq, (0, mirrored_width, 0, mirrored_height), mode="reflect")
+            lq = F.pad(lq, (0, extra_width - mirrored_width, 0, extra_height - mirrored_height), mode="replicate")
+        return self._network(lq)[..., : height * self.scale, : width * self.scale]
+
+
+def _load(file: Path) -> ImageModelDescriptor:
     if not file.is_file():
         raise FileNotFoundError(f"no weights file at {file}; `path` of a `spandrel` network names an existing file")
     try:
@@ -56,20 +80,8 @@ def spandrel_net(path: str) -> nn.Module:
             f"{file}: spandrel {spandrel.__version__} recognises no network in it; "
             "weights of our own networks are given by `type` and `path.pretrain_network_g`"
         ) from error
+    except (RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{file}: spandrel {spandrel.__version__} cannot load it: {error}") from error
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
         raise ValueError(f"{file}: {descriptor.architecture.name} does not turn an image into an image")
-    return _adopt(descriptor.model, descriptor.scale, descriptor.size_requirements)
-
-
-def _adopt(model: nn.Module, scale: int, size_requirements: object) -> nn.Module:
-    kind = type(model)
-    theirs = getattr(model, "scale", scale)
-    if not isinstance(theirs, int) or theirs != scale:
-        raise ValueError(
-            f"{kind.__name__} has an attribute `scale` of another meaning ({theirs!r}); it cannot be trained here"
-        )
-    # A wrapping module would rename every parameter; a subclass leaves them as they are in the file.
-    model.__class__ = type(kind.__name__, (_Padding, kind), {"__module__": __name__})
-    model.scale = scale
-    model.mvmsr_size_requirements = size_requirements
-    return model.train().requires_grad_(True)
+    return descriptor
