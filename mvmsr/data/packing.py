@@ -210,9 +210,9 @@ def _pack_one(pair: ImagePair, entry: Entry, scale: int, target: Path) -> None:
         raise ImageError(pair.lq or pair.gt, "decodes to another size than its header says", "replace the file")
     with open(target, "r+b") as file:
         file.seek(entry.gt_offset)
-        file.write(np.ascontiguousarray(gt))
+        file.write(np.ascontiguousarray(gt).data)
         file.seek(entry.lq_offset)
-        file.write(np.ascontiguousarray(low))
+        file.write(np.ascontiguousarray(low).data)
 
 
 def _with_progress(jobs: Iterable[Any], total: int) -> Iterable[Any]:

@@ -157,9 +157,8 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     data = zipped({"a/x.bin": bytes(range(256)) * 40})
     server.files["/a.zip"] = data
     server.cut_after = [3000, 2000]
-    digest = download(
-        f"{server.address}/a.zip", tmp_path / "a.zip", sha256=hashlib.sha256(data).hexdigest(), pause_sec=0
-    )
+    expected = hashlib.sha256(data).hexdigest()
+    digest = download(f"{server.address}/a.zip", tmp_path / "a.zip", sha256=expected, pause_sec=0)
     assert server.requests == [None, "bytes=3000-", "bytes=5000-"]
     assert (tmp_path / "a.zip").read_bytes() == data
     assert digest == expected
