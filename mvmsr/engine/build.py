@@ -1,0 +1,216 @@
+"""Options become objects: the only place where names turn into networks, terms, optimizers and data."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mvmsr.config import Component, TrainOptions
+from mvmsr.data.batches import TrainBatches
+from mvmsr.engine.ema import make_ema
+from mvmsr.engine.guard import FiniteGuard
+from mvmsr.engine.objective import terms_by_network
+from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, warm_up
+from mvmsr.engine.step import Networks
+from mvmsr.engine.updates import Player
+from mvmsr.hardware import pick_channels_last, pick_device, pick_precision
+from mvmsr.inference.weights import load_state
+from mvmsr.losses.term import Term
+from mvmsr.registry import ARCHS, DATASETS, LOSSES
+
+log = logging.getLogger(__name__)
+
+NETWORKS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
+"""Options keys of the networks, and what each network is called in code and logs."""
+
+
+@dataclass
+class Experiment:
+    """Everything that a run needs, built.
+
+    Args:
+        modules: the networks themselves by name (for states and weights).
+        networks: the same networks as Fabric runs them (precision, compilation).
+        players: each trained network with its optimizer and objective.
+        schedules: the learning rate's factor by network.
+        base_lrs: the initial learning rates of each network's parameter groups.
+        ema: the averaged generator, or None.
+    """
+
+    options: TrainOptions
+    fabric: Fabric
+    device: torch.device
+    precision: str
+    channels_last: bool
+    modules: dict[str, nn.Module]
+    networks: Networks
+    players: dict[str, Player]
+    schedules: dict[str, Schedule]
+    base_lrs: dict[str, list[float]]
+    guard: FiniteGuard
+    ema: nn.Module | None
+    iteration: int = 0
+
+    @property
+    def eval_generator(self) -> nn.Module:
+        """The generator that is validated and handed out: the averaged one where there is one."""
+        return self.ema if self.ema is not None else self.modules["generator"]
+
+    def set_learning_rates(self, iteration: int) -> None:
+        """Set every optimizer's rate for the iteration after `iteration` finished ones."""
+        for name, player in self.players.items():
+            factor = self.schedules[name](iteration)
+            for group, base in zip(player.optimizer.param_groups, self.base_lrs[name], strict=True):
+                group["lr"] = base * factor
+
+
+def build(options: TrainOptions) -> Experiment:
+    """Build everything but the data, from options that `check` has passed.
+
+    Raises:
+        OptionsError: an argument that a constructor refuses, or weights that do not fit.
+        ValueError: the device or precision is not available on this machine.
+    """
+    device = pick_device(options.device)
+    precision = pick_precision(options.precision, device)
+    channels_last = pick_channels_last(options.channels_last, device, precision)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    fabric = Fabric(
+        accelerator=device.type, devices=[device.index or 0] if device.type == "cuda" else 1, precision=precision
+    )
+
+    torch.manual_seed(options.manual_seed)
+    modules = {name: _network(options, key) for key, name in NETWORKS.items() if getattr(options, key) is not None}
+    _load_pretrained(options, modules)
+    terms = {name: _term(options, name, spec) for name, spec in options.train.terms.items()}
+
+    guard = FiniteGuard(device)
+    players, schedules, base_lrs, running = {}, {}, {}, {}
+    objectives = terms_by_network(terms)
+    for key, name in NETWORKS.items():
+        if name not in modules:
+            continue
+        module = modules[name].to(device)
+        if channels_last:
+            module = module.to(memory_format=torch.channels_last)
+        optimizer = _optimizer(getattr(options.train, f"optim_{key[-1]}"), module, device)
+        base_lrs[name] = [group["lr"] for group in optimizer.param_groups]
+        schedules[name] = _schedule(options, base_lrs[name][0])
+        runs = torch.compile(module) if _compiles(options, device) else module
+        running[name], wrapped = fabric.setup(runs, optimizer, move_to_device=False)
+        clip = partial(_clip, fabric, options.train.grad_clip)
+        players[name] = Player(name, running[name], wrapped, objectives[name], clip, _no_check)
+    for term in terms.values():
+        term.to(device)
+    ema = make_ema(modules["generator"]) if options.train.ema_decay > 0 else None
+    return Experiment(
+        options=options,
+        fabric=fabric,
+        device=device,
+        precision=precision,
+        channels_last=channels_last,
+        modules=modules,
+        networks=Networks(**running),
+        players=players,
+        schedules=schedules,
+        base_lrs=base_lrs,
+        guard=guard,
+        ema=ema,
+    )
+
+
+def build_batches(options: TrainOptions) -> TrainBatches:
+    """The stream of training batches; decodes and packs the pictures when that has not been done before."""
+    spec = options.datasets.train
+    dataset = DATASETS.get(spec.type)(**{"scale": options.scale, **spec.args})
+    return TrainBatches(dataset, spec.batch_size_per_gpu, options.manual_seed, spec.dataset_enlarge_ratio)
+
+
+def _network(options: TrainOptions, key: str) -> nn.Module:
+    spec: Component = getattr(options, key)
+    constructor = ARCHS.get(spec.type)
+    network = constructor(**network_args(options, key))
+    if key == "network_g" and getattr(network, "scale", options.scale) != options.scale:
+        raise options.error((key,), f"{spec.type} upscales by {network.scale}, but scale is {options.scale}")
+    return network
+
+
+def network_args(options: TrainOptions, key: str) -> dict[str, Any]:
+    """The constructor arguments of a network; `upscale` follows `scale` when it is not written down."""
+    import inspect
+
+    spec: Component = getattr(options, key)
+    takes_upscale = "upscale" in inspect.signature(ARCHS.get(spec.type)).parameters
+    return {**({"upscale": options.scale} if takes_upscale else {}), **spec.args}
+
+
+def _load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> None:
+    for key, name in NETWORKS.items():
+        option = f"pretrain_network_{key[-1]}"
+        path = getattr(options.path, option)
+        if path is None or name not in modules:
+            continue
+        state = load_state(Path(path), prefer=options.path.param_key_g)
+        try:
+            left = modules[name].load_state_dict(state, strict=options.path.strict_load_g)
+        except RuntimeError as error:
+            message = f"{path} does not fit {getattr(options, key).type}: {error}"
+            raise options.error(("path", option), message) from error
+        log.info("Loaded %s from %s%s", name, path, f" ({left})" if left.missing_keys or left.unexpected_keys else "")
+
+
+def _term(options: TrainOptions, name: str, spec: Component) -> Term:
+    constructor = LOSSES.get(spec.type)
+    try:
+        if hasattr(constructor, "extractor_spec"):
+            from mvmsr.engine.extractor import build_extractor
+
+            return constructor(build_extractor(constructor, spec.args), **spec.args)
+        return constructor(**spec.args)
+    except ValueError as error:
+        raise options.error(("train", f"{name}_opt"), str(error)) from error
+
+
+def _optimizer(spec: Component, module: nn.Module, device: torch.device) -> Optimizer:
+    constructor = getattr(torch.optim, spec.type)
+    args = {"lr": spec.lr, **spec.args}  # type: ignore[attr-defined]
+    if "fused" not in args and spec.type in ("Adam", "AdamW", "SGD") and device.type in ("cuda", "cpu"):
+        args["fused"] = True
+    return constructor([p for p in module.parameters() if p.requires_grad], **args)
+
+
+def _schedule(options: TrainOptions, base_lr: float) -> Schedule:
+    spec, train = options.train.scheduler, options.train
+    schedule = constant()
+    if spec is not None:
+        try:
+            schedule = SCHEDULES[spec.type](**spec.args, base_lr=base_lr, total_iter=train.total_iter)
+        except ValueError as error:
+            raise options.error(("train", "scheduler"), str(error)) from error
+    return warm_up(schedule, train.warmup_iter)
+
+
+def _compiles(options: TrainOptions, device: torch.device) -> bool:
+    # On a CPU the compiler's start costs minutes, and the convolutions, which are the work, stay the same library's.
+    return device.type == "cuda" if options.compile == "auto" else options.compile
+
+
+def _clip(fabric: Fabric, max_norm: float | None, network: nn.Module, optimizer: Optimizer) -> Tensor:
+    if max_norm is not None:
+        return fabric.clip_gradients(network, optimizer, max_norm=max_norm, error_if_nonfinite=False)
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+
+def _no_check(name: str, values: dict[str, Tensor], pictures: Any, optimizer: Optimizer) -> None:
+    """Stands in until the loop, which knows the iteration, puts its check here."""

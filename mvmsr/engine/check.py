@@ -1,0 +1,113 @@
+"""Everything in the options that can be known to fail is refused here, before any work."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from mvmsr.config import Component, OptionsError, Problem, TrainOptions
+from mvmsr.engine.arguments import argument_problems
+from mvmsr.engine.schedule import SCHEDULES
+from mvmsr.engine.step import NEEDS_NETWORK
+from mvmsr.registry import ARCHS, DATASETS, LOSSES, Registry, RegistryError, did_you_mean
+
+_OBJECTIVE_KEYS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
+
+
+def check(options: TrainOptions) -> None:
+    """Check names, constructor arguments and combinations.
+
+    Raises:
+        OptionsError: every problem found, with file, line and key.
+    """
+    problems: list[Problem] = []
+    for key in _OBJECTIVE_KEYS:
+        if (spec := getattr(options, key)) is not None:
+            problems += _component(options, (key,), spec, ARCHS)
+    for name, term in options.train.terms.items():
+        problems += _component(options, ("train", f"{name}_opt"), term, LOSSES)
+    train_set = options.datasets.train
+    problems += _component(options, ("datasets", "train"), train_set, DATASETS, supplied=("scale",))
+    for key in ("optim_g", "optim_d", "optim_m"):
+        problems += _optimizer(options, key)
+    problems += _schedule(options)
+    if not problems:
+        problems += _objectives(options)
+    if problems:
+        raise OptionsError(problems)
+
+
+def _component(
+    options: TrainOptions, keys: tuple[str, ...], spec: Component, registry: Registry, supplied: tuple[str, ...] = ()
+) -> list[Problem]:
+    """Problems of a section's `type` and of its arguments against that class's constructor."""
+    try:
+        constructor = registry.get(spec.type)
+    except RegistryError as error:
+        return [options.problem((*keys, "type"), str(error))]
+    if registry is LOSSES and not hasattr(constructor, "objectives"):
+        message = f"BasicSR's {spec.type} does not say which network it trains; wrap it in a Term of your own"
+        return [options.problem((*keys, "type"), message)]
+    if hasattr(constructor, "extractor_spec"):
+        supplied = (*supplied, "extractor")
+    found = argument_problems(constructor, {k: v for k, v in spec.args.items() if k not in supplied}, supplied)
+    return [options.problem((*keys, name), message) for name, message in found]
+
+
+def _optimizer(options: TrainOptions, key: str) -> list[Problem]:
+    spec: Any = getattr(options.train, key)
+    known = [n for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)]
+    if spec.type not in known:
+        message = f"unknown optimizer {spec.type!r}.{did_you_mean(spec.type, known)} Known: {', '.join(known)}"
+        return [options.problem(("train", key, "type"), message)]
+    found = argument_problems(getattr(torch.optim, spec.type), {"lr": spec.lr, **spec.args}, ("params",))
+    # torch's own annotations say more than its optimizers accept (betas may be a list); names are what matters here.
+    return [options.problem(("train", key, n), m) for n, m in found if "unknown" in m or "required" in m]
+
+
+def _schedule(options: TrainOptions) -> list[Problem]:
+    spec = options.train.scheduler
+    if spec is None:
+        return []
+    if spec.type not in SCHEDULES:
+        hint = did_you_mean(spec.type, SCHEDULES)
+        message = f"unknown scheduler {spec.type!r}.{hint} Known: {', '.join(SCHEDULES)}"
+        return [options.problem(("train", "scheduler", "type"), message)]
+    found = argument_problems(SCHEDULES[spec.type], spec.args, ("base_lr", "total_iter"))
+    return [options.problem(("train", "scheduler", name), message) for name, message in found]
+
+
+def _objectives(options: TrainOptions) -> list[Problem]:
+    """Whether every network has an objective and every term its networks."""
+    problems: list[Problem] = []
+    trained: set[str] = set()
+    for name, spec in options.train.terms.items():
+        for network, inputs in _needs(spec).items():
+            trained.add(network)
+            needed = {NEEDS_NETWORK[i] for i in inputs} | {k for k, n in _OBJECTIVE_KEYS.items() if n == network}
+            for key in sorted(filter(None, needed)):
+                if getattr(options, key) is None:
+                    message = f"{spec.type} needs {key}, which these options lack"
+                    problems.append(options.problem(("train", f"{name}_opt"), message))
+    for key, network in _OBJECTIVE_KEYS.items():
+        if getattr(options, key) is not None and network not in trained:
+            example = {"network_g": "pixel_opt", "network_d": "gan_opt", "network_m": "triplet_opt"}[key]
+            problems.append(options.problem((key,), f"no loss term trains it; add one, such as train.{example}"))
+    if options.train.update == "simultaneous" and options.precision == "16-mixed":
+        problems.append(options.problem(("train", "update"), "simultaneous works in precision 32 and bf16-mixed only"))
+    return problems
+
+
+def _needs(spec: Component) -> dict[str, tuple[str, ...]]:
+    """The step's tensors that a term asks for, by the objective it belongs to."""
+    constructor: Any = LOSSES.get(spec.type)
+    args = dict(spec.args)
+    if hasattr(constructor, "extractor_spec"):
+        args["extractor"] = torch.nn.Identity()
+    try:
+        term = constructor(**args)
+    except ValueError:  # a value that the constructor refuses; `build` reports it with its key
+        return {}
+    return {network: tuple(inspect.signature(f).parameters) for network, f in term.objectives().items()}

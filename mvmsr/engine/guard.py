@@ -1,0 +1,89 @@
+"""A non-finite loss never reaches the weights.
+
+On a GPU nothing here waits for the device: the update is skipped on the device itself by the fused optimizer's
+`found_inf` input, and the host reads the flag an iteration later, when it has arrived anyway.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term or a gradient became NaN or infinite; the weights are those before the update."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    iteration: int
+    network: str
+    names: tuple[str, ...]
+    terms: tuple[str, ...]
+    values: Tensor
+    ready: torch.cuda.Event | None
+
+
+class FiniteGuard:
+    """Checks every update's terms and gradient norm before the optimizer steps.
+
+    Args:
+        device: where the losses live.
+        lag: how many updates the host's look may lag behind the device's; 0 looks at once (free on a CPU).
+    """
+
+    def __init__(self, device: torch.device, lag: int | None = None) -> None:
+        self._lag = (4 if device.type == "cuda" else 0) if lag is None else lag
+        self._pending: deque[_Pending] = deque()
+
+    def check(
+        self, iteration: int, network: str, values: Mapping[str, Tensor], names: Sequence[str], optimizer: Optimizer
+    ) -> None:
+        """Stop, or make the coming step of `optimizer` void on the device, when a value is not finite.
+
+        Args:
+            values: the unweighted terms and the gradient norm, scalars by name.
+            names: the pictures of the batch.
+
+        Raises:
+            NonFiniteLossError: naming terms, network, iteration and pictures.
+        """
+        stacked = torch.stack([value.detach().float() for value in values.values()])
+        ready = None
+        if self._lag:
+            # torch's fused optimizers skip their step where this is 1, as they do for gradient scalers.
+            optimizer.found_inf = (~torch.isfinite(stacked).all()).float().reshape(1)  # type: ignore[attr-defined]
+            stacked = stacked.to("cpu", non_blocking=True)
+            if torch.cuda.is_available():
+                ready = torch.cuda.Event()
+                ready.record()
+        self._pending.append(_Pending(iteration, network, tuple(names), tuple(values), stacked, ready))
+        while len(self._pending) > self._lag:
+            self._look(self._pending.popleft())
+
+    def flush(self) -> None:
+        """Look at everything that is still under way (before a checkpoint is written)."""
+        while self._pending:
+            self._look(self._pending.popleft())
+
+    def _look(self, pending: _Pending) -> None:
+        if pending.ready is not None:
+            pending.ready.synchronize()
+        finite = torch.isfinite(pending.values)
+        if finite.all():
+            return
+        bad = [
+            f"{t} = {v}"
+            for t, v, ok in zip(pending.terms, pending.values.tolist(), finite.tolist(), strict=True)
+            if not ok
+        ]
+        raise NonFiniteLossError(
+            f"iteration {pending.iteration}: {', '.join(bad)} in the update of the {pending.network}, "
+            f"on the pictures {', '.join(pending.names)}. The weights were not changed by it. "
+            "Lower the learning rate or that term's weight, set train.grad_clip, or use precision 32."
+        )

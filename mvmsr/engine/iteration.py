@@ -1,0 +1,100 @@
+"""One training iteration: the batch to the device, the updates in their order, the averages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mvmsr.data.batches import Batch
+from mvmsr.engine.build import Experiment
+from mvmsr.engine.ema import update_ema
+from mvmsr.engine.objective import WeightedTerm
+from mvmsr.engine.step import Images, Step
+from mvmsr.engine.updates import Values, update_all, update_critic, update_generator
+from mvmsr.losses.geometry import health
+
+
+def to_device(batch: Batch, device: torch.device, channels_last: bool) -> Images:
+    """The batch as float32 in [0, 1] on the device; bytes travel, the device converts."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def move(image: Tensor) -> Tensor:
+        return image.to(device, non_blocking=True).to(torch.float32, memory_format=layout).mul_(1 / 255)
+
+    return Images(move(batch.lq), move(batch.gt), tuple(batch.names))
+
+
+def run_iteration(experiment: Experiment, parts: Sequence[Images]) -> tuple[Values, Step]:
+    """Update every network once.
+
+    Args:
+        experiment: its `iteration` counts the finished ones and is raised by one.
+        parts: the batch, in one piece or, with gradient accumulation, in several.
+
+    Returns:
+        the unweighted loss terms and gradient norms (scalars on the device), and the last part's step.
+
+    Raises:
+        NonFiniteLossError: before the network concerned is changed.
+    """
+    options = experiment.options.train
+    experiment.set_learning_rates(experiment.iteration)
+    iteration = experiment.iteration + 1
+    shared = options.update == "simultaneous"
+    seed = experiment.options.manual_seed
+    steps = [Step(experiment.networks, images, (seed, iteration, k), shared) for k, images in enumerate(parts)]
+
+    players = experiment.players
+    check = partial(experiment.guard.check, iteration)
+    for player in players.values():
+        player.check = check
+    generator = players["generator"]
+    critics = [player for player in players.values() if player is not generator]
+    terms = generator_terms(experiment, iteration)
+    backward = experiment.fabric.backward
+
+    if shared:
+        values = update_all(generator if terms else None, critics, steps, terms, backward)
+    else:
+        values = {}
+        if terms:
+            values |= update_generator(generator, critics, steps, terms, backward)
+        for critic in critics:
+            values |= update_critic(critic, [p for p in critics if p is not critic], steps, backward)
+    if experiment.ema is not None:
+        update_ema(experiment.ema, experiment.modules["generator"], options.ema_decay)
+    experiment.iteration = iteration
+    return values, steps[-1]
+
+
+def generator_terms(experiment: Experiment, iteration: int) -> list[WeightedTerm]:
+    """The terms that the generator is trained on in this iteration; none where it has to wait for its critics.
+
+    `net_d_iters` and `net_d_init_iters` mean what they mean in BasicSR.
+    """
+    options = experiment.options.train
+    terms = experiment.players["generator"].terms
+    if "discriminator" in experiment.players and (
+        iteration % options.net_d_iters or iteration <= options.net_d_init_iters
+    ):
+        return []
+    if iteration <= options.match_after_iter:
+        return [term for term in terms if not term.uses_embeddings]
+    return terms
+
+
+def embedding_health(experiment: Experiment, step: Step) -> Values:
+    """Distances between the sets of embeddings of the step's batch, where there is a metric network."""
+    if not step.observed:
+        return {}
+    gt, sr = step.observed["gt_embeddings"], step.observed["sr_embeddings"]
+    values = health(gt, sr)
+    for term in experiment.players["metric_net"].terms:
+        owner = getattr(term.function, "__self__", None)
+        if hasattr(owner, "health"):
+            view = step.critic_view()
+            values |= owner.health(gt, sr, view.positive_index, view.negative_index)
+    return values

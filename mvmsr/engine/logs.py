@@ -1,0 +1,108 @@
+"""What a run writes down: `stats.jsonl` (the truth), TensorBoard (a view of it).
+
+Values stay tensors until they are logged, so that logging is the only thing that waits for the device.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class RunningMeans:
+    """Means of named scalars since the last report, kept on the device; part of a checkpoint."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add one observation of each value."""
+        for name, value in values.items():
+            value = value.detach().double()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """The means; counting begins anew. One transfer from the device."""
+        if not self._sums:
+            return {}
+        sums = torch.stack(list(self._sums.values())).tolist()
+        means = {name: total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
+        self._sums, self._counts = {}, {}
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"sums": {k: v.cpu() for k, v in self._sums.items()}, "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Take up the observations of a checkpoint."""
+        self._sums = {k: v.to(device) for k, v in state["sums"].items()}
+        self._counts = dict(state["counts"])
+
+
+class StatsLog:
+    """Appends records to `stats.jsonl` and mirrors their numbers to TensorBoard.
+
+    Args:
+        folder: the run directory.
+        start: the iteration that the run begins or resumes at; later records, which the resumed run will write
+            again, are removed.
+        tensorboard: whether to write event files.
+    """
+
+    def __init__(self, folder: Path, start: int, tensorboard: bool) -> None:
+        self._path = folder / "stats.jsonl"
+        _truncate(self._path, start)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._writer = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+
+    def write(self, iteration: int, values: Mapping[str, float]) -> None:
+        """One record; it is on disk when this returns."""
+        self._file.write(json.dumps({"iter": iteration, **values}) + "\n")
+        self._file.flush()
+        if self._writer:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, iteration)
+
+    def sync(self) -> None:
+        """Make what was written survive a crash of the machine (called with every checkpoint)."""
+        os.fsync(self._file.fileno())
+        if self._writer:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        if self._writer:
+            self._writer.close()
+
+
+def read_stats(path: Path) -> list[dict[str, Any]]:
+    """The records of a `stats.jsonl`; a last line cut off by a crash is left out."""
+    records = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+    return records
+
+
+def _truncate(path: Path, start: int) -> None:
+    kept = [record for record in read_stats(path) if record["iter"] <= start] if start else []
+    aside = path.with_suffix(".tmp")
+    aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    aside.replace(path)

@@ -1,0 +1,197 @@
+"""The training loop: data, iteration, log, validation, checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from mvmsr.config import TrainOptions
+from mvmsr.data.batches import TrainBatches
+from mvmsr.engine.build import Experiment, build, build_batches, network_args
+from mvmsr.engine.check import check
+from mvmsr.engine.checkpoint import clear_leftovers, latest_checkpoint, prune, save_checkpoint
+from mvmsr.engine.iteration import embedding_health, run_iteration, to_device
+from mvmsr.engine.logs import RunningMeans, StatsLog, read_stats
+from mvmsr.engine.progress import TrainProgress
+from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash
+from mvmsr.engine.state import collect_state, restore_state
+from mvmsr.engine.stop import Stopped, StopRequest, watch_signals
+from mvmsr.engine.validate import Validation, build_validation
+from mvmsr.inference.weights import save_weights
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """A run in progress: the experiment, its folder, and what it writes."""
+
+    experiment: Experiment
+    folder: RunDir
+    stats: StatsLog
+    means: RunningMeans
+    validation: Validation | None
+    best: dict[str, Any]
+
+
+def train(options: TrainOptions, auto_resume: bool = False, console: Console | None = None) -> RunDir:
+    """Train from options to the end of the schedule and return the run's folder.
+
+    Raises:
+        OptionsError, LayoutError, PairError, ...: something cannot work; nothing has been trained yet.
+        NonFiniteLossError: a loss was NaN or infinite; the last checkpoint is good.
+        Stopped: SIGINT or SIGTERM came; everything is saved.
+    """
+    console = console or Console()
+    with watch_signals() as stop:
+        check(options)
+        validation = build_validation(options)
+        batches = build_batches(options)
+        experiment = build(options)
+        folder = open_run_dir(options, auto_resume)
+        run = _begin(experiment, folder, validation, auto_resume)
+        try:
+            _loop(run, batches, console, stop)
+        finally:
+            run.stats.close()
+    return folder
+
+
+def _begin(experiment: Experiment, folder: RunDir, validation: Validation | None, auto_resume: bool) -> Run:
+    """Take up the newest checkpoint, or begin anew."""
+    clear_leftovers(folder.checkpoints)
+    means, best = RunningMeans(), {}
+    found = latest_checkpoint(folder.checkpoints) if auto_resume else None
+    if found:
+        path, state = found
+        best = restore_state(experiment, means, state)
+        log.info("Continuing from %s", path)
+    elif auto_resume:
+        log.info("No checkpoint in %s yet; beginning at the first iteration", folder.root)
+    stats = StatsLog(folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
+    return Run(experiment, folder, stats, means, validation, best)
+
+
+def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) -> None:
+    experiment, options = run.experiment, run.experiment.options
+    train, total, parts = options.train, options.train.total_iter, options.train.accumulate
+    start = experiment.iteration
+    if _validation_is_due(run, start) and not _was_validated(run, start):
+        _validate(run, stop)
+    stream = batches.iterate(start * parts, total * parts, pin_memory=experiment.device.type == "cuda")
+    with TrainProgress(console, start, total) as progress:
+        clock = time.perf_counter()
+        data_seconds, since = 0.0, start
+        for iteration in range(start + 1, total + 1):
+            waited = time.perf_counter()
+            drawn = [next(stream) for _ in range(parts)]
+            data_seconds += time.perf_counter() - waited
+            group = [to_device(batch, experiment.device, experiment.channels_last) for batch in drawn]
+            values, step = run_iteration(experiment, group)
+            run.means.add(values)
+            progress.advance(iteration)
+
+            if iteration % options.logger.print_freq == 0 or iteration == total:
+                report = {name: float(v) for name, v in embedding_health(experiment, step).items()}
+                report |= run.means.take()
+                report |= {f"lr/{n}": p.optimizer.param_groups[0]["lr"] for n, p in experiment.players.items()}
+                elapsed, count = time.perf_counter() - clock, iteration - since
+                report |= {
+                    "step_seconds": elapsed / count,
+                    "data_seconds": data_seconds / count,
+                    "memory_mib": _memory(),
+                }
+                run.stats.write(iteration, report)
+                progress.report(iteration, report)
+                clock, data_seconds, since = time.perf_counter(), 0.0, iteration
+            if _validation_is_due(run, iteration):
+                paused = time.perf_counter()
+                _validate(run, stop)
+                clock += time.perf_counter() - paused
+            if iteration % options.logger.save_checkpoint_freq == 0 or iteration == total or stop:
+                _save(run)
+            if stop and iteration < total:
+                raise Stopped(stop.signal, iteration)
+    stream.close()
+    log.info("Done: %d iterations of %s; weights are in %s", total, train.update, run.folder.weights)
+
+
+def _validation_is_due(run: Run, iteration: int) -> bool:
+    if run.validation is None or iteration == 0:
+        return False
+    return iteration % run.experiment.options.val.val_freq == 0 or iteration == run.experiment.options.train.total_iter
+
+
+def _was_validated(run: Run, iteration: int) -> bool:
+    records = read_stats(run.folder.stats)
+    return any(r["iter"] == iteration and any(k.startswith("val/") for k in r) for r in records)
+
+
+def _validate(run: Run, stop: StopRequest) -> None:
+    """Score the generator; a stop request leaves the validation to the continued run."""
+    experiment, iteration = run.experiment, run.experiment.iteration
+    assert run.validation is not None
+    scores = run.validation.score(experiment, run.folder.samples, iteration, stop)
+    if scores is None:
+        return
+    run.stats.write(iteration, {f"val/{name}": value for name, value in scores.items()})
+    log.info("iter %d  %s", iteration, "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    if not scores:
+        return
+    name, value = next(iter(scores.items()))
+    metric = run.validation.metrics[name.rpartition("/")[2]]
+    if not run.best or (value > run.best["value"]) == metric.higher_is_better:
+        run.best = {"metric": name, "value": value, "iter": iteration}
+        _save_weights(run, "best")
+
+
+def _save(run: Run) -> None:
+    """A checkpoint, weights to use, and no more of either than the options keep."""
+    experiment = run.experiment
+    experiment.guard.flush()
+    run.stats.sync()
+    save_checkpoint(run.folder.checkpoints, experiment.iteration, collect_state(experiment, run.means, run.best))
+    _save_weights(run, f"{experiment.iteration:08d}")
+    keep = {run.best["iter"]} if run.best else set()
+    for iteration in prune(run.folder.checkpoints, experiment.options.logger.keep_last, keep):
+        _weights_path(run, f"{iteration:08d}").unlink(missing_ok=True)
+
+
+def _weights_path(run: Run, label: str) -> Path:
+    return run.folder.weights / f"{run.experiment.options.name}_g_{label}.safetensors"
+
+
+def _save_weights(run: Run, label: str) -> None:
+    options = run.experiment.options
+    save_weights(
+        _weights_path(run, label),
+        run.experiment.eval_generator.state_dict(),
+        arch=options.network_g.type,
+        args=network_args(options, "network_g"),
+        scale=options.scale,
+        extra={
+            "name": options.name,
+            "iterations": str(run.experiment.iteration),
+            "averaged": str(run.experiment.ema is not None).lower(),
+            "options_sha256": options_hash(options),
+        },
+    )
+
+
+def _memory() -> float:
+    """Peak memory so far in MiB: of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -1,0 +1,104 @@
+"""The folder of a run: made, claimed, and described so that it can be understood years later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mvmsr import __version__
+from mvmsr.config import TrainOptions
+
+log = logging.getLogger(__name__)
+
+
+class RunExistsError(RuntimeError):
+    """A run of that name exists, and nobody said to continue it."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths inside a run's folder."""
+
+    root: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Complete training states."""
+        return self.root / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """Generators to use, as safetensors."""
+        return self.root / "weights"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures made while validating."""
+        return self.root / "samples"
+
+    @property
+    def stats(self) -> Path:
+        """Every logged value."""
+        return self.root / "stats.jsonl"
+
+
+def open_run_dir(options: TrainOptions, resume: bool) -> RunDir:
+    """The run's folder, made if need be, with `options.yml` in it.
+
+    Raises:
+        RunExistsError: the run has begun before and `resume` is false.
+    """
+    run = RunDir(Path(options.path.experiments_root) / options.name)
+    if run.stats.exists() and not resume:
+        raise RunExistsError(
+            f"{run.root} exists already; --auto-resume continues it, --set name=... begins another run beside it"
+        )
+    run.root.mkdir(parents=True, exist_ok=True)
+    description = as_plain(options)
+    if resume:
+        _warn_of_changes(run.root / "options.yml", description)
+    header = f"# mvmsr {__version__}; {shlex.join(sys.argv)}\n"
+    text = header + yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    (run.root / "options.yml").write_text(text, encoding="utf-8")
+    return run
+
+
+def as_plain(options: TrainOptions) -> dict[str, Any]:
+    """The options as resolved, in plain values that YAML and JSON can hold and `config.load` reads again."""
+    return json.loads(options.model_dump_json(exclude_none=True))
+
+
+def options_hash(options: TrainOptions) -> str:
+    """A short fingerprint of the options, stored with the weights they made."""
+    return hashlib.sha256(json.dumps(as_plain(options), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _warn_of_changes(path: Path, now: dict[str, Any]) -> None:
+    if not path.is_file():
+        return
+    before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    after = _flat(now)
+    changed = [
+        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+    if changed:
+        log.warning("The run continues with options that differ from those it began with: %s", "; ".join(changed))
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    result: dict[str, Any] = {}
+    for key, child in value.items():
+        result |= _flat(child, f"{prefix}.{key}" if prefix else str(key))
+    return result

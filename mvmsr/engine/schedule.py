@@ -1,0 +1,107 @@
+"""Learning rates as pure functions of the iteration, so that resuming needs no scheduler state.
+
+Types and keys are BasicSR's: `MultiStepLR`, `MultiStepRestartLR`, `CosineAnnealingRestartLR`; and `CosineAnnealingLR`
+over the whole run. A linear warm-up from zero may precede any of them.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+
+Schedule = Callable[[int], float]
+"""Maps the number of finished iterations to a factor of the initial learning rate."""
+
+
+def constant() -> Schedule:
+    """The initial learning rate throughout."""
+    return lambda iteration: 1.0
+
+
+def multi_step(
+    milestones: tuple[int, ...],
+    gamma: float = 0.1,
+    restarts: tuple[int, ...] = (0,),
+    restart_weights: tuple[float, ...] = (1.0,),
+) -> Schedule:
+    """`gamma` to the number of milestones passed since the last restart, times that restart's weight."""
+    if len(restarts) != len(restart_weights):
+        raise ValueError(f"restarts and restart_weights differ in length: {len(restarts)} and {len(restart_weights)}")
+    milestones = tuple(sorted(milestones))
+
+    def factor(iteration: int) -> float:
+        current = max(bisect_right(restarts, iteration) - 1, 0)
+        begun = bisect_right(milestones, restarts[current])
+        return restart_weights[current] * gamma ** max(bisect_right(milestones, iteration) - begun, 0)
+
+    return factor
+
+
+def cosine_restart(
+    periods: tuple[int, ...], restart_weights: tuple[float, ...] = (1.0,), eta_min: float = 0.0, *, base_lr: float
+) -> Schedule:
+    """Half a cosine from the initial rate times the period's weight to `eta_min`, once in each period.
+
+    Args:
+        periods: lengths in iterations.
+        eta_min: the lowest learning rate (not a factor).
+        base_lr: the initial learning rate.
+    """
+    if len(periods) != len(restart_weights):
+        raise ValueError(f"periods and restart_weights differ in length: {len(periods)} and {len(restart_weights)}")
+    ends = tuple(accumulate(periods))
+    floor = eta_min / base_lr
+
+    def factor(iteration: int) -> float:
+        current = min(bisect_right(ends, iteration), len(periods) - 1)
+        done = min((iteration - (ends[current] - periods[current])) / periods[current], 1.0)
+        return floor + restart_weights[current] * 0.5 * (1 - floor) * (1 + math.cos(math.pi * done))
+
+    return factor
+
+
+def warm_up(schedule: Schedule, warmup_iter: int) -> Schedule:
+    """`schedule`, preceded by a linear rise of the rate over the first `warmup_iter` iterations."""
+    if warmup_iter <= 0:
+        return schedule
+    return lambda iteration: schedule(iteration) * min((iteration + 1) / warmup_iter, 1.0)
+
+
+def multi_step_options(
+    milestones: tuple[int, ...] = (),
+    gamma: float = 0.1,
+    restarts: tuple[int, ...] = (0,),
+    restart_weights: tuple[float, ...] = (1.0,),
+    *,
+    base_lr: float,
+    total_iter: int,
+) -> Schedule:
+    """`MultiStepLR` and `MultiStepRestartLR` of an options file."""
+    return multi_step(milestones, gamma, restarts, restart_weights)
+
+
+def cosine_options(eta_min: float = 0.0, *, base_lr: float, total_iter: int) -> Schedule:
+    """`CosineAnnealingLR` of an options file: one period, the whole run."""
+    return cosine_restart((total_iter,), (1.0,), eta_min, base_lr=base_lr)
+
+
+def cosine_restart_options(
+    periods: tuple[int, ...],
+    restart_weights: tuple[float, ...] = (1.0,),
+    eta_min: float = 0.0,
+    *,
+    base_lr: float,
+    total_iter: int,
+) -> Schedule:
+    """`CosineAnnealingRestartLR` of an options file."""
+    return cosine_restart(periods, restart_weights, eta_min, base_lr=base_lr)
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "MultiStepLR": multi_step_options,
+    "MultiStepRestartLR": multi_step_options,
+    "CosineAnnealingLR": cosine_options,
+    "CosineAnnealingRestartLR": cosine_restart_options,
+}

@@ -1,0 +1,185 @@
+"""The tensors of one training step, each forward pass made when first asked for, and once.
+
+A loss term names the tensors it wants; a `View` computes just those. In `alternating` training every network's update
+has a view of its own, which runs the metric network and the discriminator again after the generator has moved. In
+`simultaneous` training all updates share one view, so that one embedding pass serves all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Networks:
+    """The networks in training; those that the options leave out are None."""
+
+    generator: nn.Module
+    discriminator: nn.Module | None = None
+    metric_net: nn.Module | None = None
+
+    def named(self) -> dict[str, nn.Module]:
+        """The networks that exist, by name."""
+        return {name: net for name, net in vars(self).items() if net is not None}
+
+
+@dataclass(frozen=True)
+class Images:
+    """A batch on the device: lq (N, 3, h, w) and gt (N, 3, H, W), float32 in [0, 1], with the pictures' names."""
+
+    lq: Tensor
+    gt: Tensor
+    names: tuple[str, ...]
+
+
+class View:
+    """What one update sees of a step: quantities by name, computed when first asked for.
+
+    Args:
+        networks: the networks.
+        images: the batch.
+        sr: the generator's output, attached to its graph or not, as the update needs it.
+        shuffle: makes the step's two permutations of range(N), the same ones in every view.
+        gt_needs_grad: whether parameters are to learn from what they make of `gt`; else `gt` passes without a graph.
+        observed: where embeddings are left, detached, for statistics.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        images: Images,
+        sr: Tensor,
+        shuffle: Callable[[], tuple[Tensor, Tensor]],
+        gt_needs_grad: bool,
+        observed: dict[str, Tensor],
+    ) -> None:
+        self.lq, self.gt, self.sr = images.lq, images.gt, sr
+        self._networks = networks
+        self._shuffle = shuffle
+        self._gt_needs_grad = gt_needs_grad
+        self._observed = observed
+
+    def __getitem__(self, name: str) -> Tensor:
+        return getattr(self, name)
+
+    @cached_property
+    def _embeddings(self) -> tuple[Tensor, Tensor]:
+        # One batch of both: with batch normalisation each half alone would be normalised by its own statistics,
+        # and the metric network would learn to tell batches apart, not images.
+        both = self._networks.metric_net(torch.cat([self.gt, self.sr]))
+        gt, sr = both.float().chunk(2)
+        self._observed.update(gt_embeddings=gt.detach(), sr_embeddings=sr.detach())
+        return gt, sr
+
+    @property
+    def gt_embeddings(self) -> Tensor:
+        """(N, D) of the metric network."""
+        return self._embeddings[0]
+
+    @property
+    def sr_embeddings(self) -> Tensor:
+        """(N, D) of the metric network."""
+        return self._embeddings[1]
+
+    @cached_property
+    def gt_logits(self) -> Tensor:
+        """The discriminator's judgement of `gt`."""
+        with torch.set_grad_enabled(self._gt_needs_grad and torch.is_grad_enabled()):
+            return self._networks.discriminator(self.gt).float()
+
+    @cached_property
+    def sr_logits(self) -> Tensor:
+        """The discriminator's judgement of `sr`; apart from `gt`, so that its batch norm sees one kind at a time."""
+        return self._networks.discriminator(self.sr).float()
+
+    @cached_property
+    def _permutations(self) -> tuple[Tensor, Tensor]:
+        return self._shuffle()
+
+    @property
+    def positive_index(self) -> Tensor:
+        """A random permutation of range(N)."""
+        return self._permutations[0]
+
+    @property
+    def negative_index(self) -> Tensor:
+        """Another random permutation of range(N)."""
+        return self._permutations[1]
+
+
+NEEDS_NETWORK = {
+    "lq": None,
+    "sr": None,
+    "gt": None,
+    "gt_embeddings": "network_m",
+    "sr_embeddings": "network_m",
+    "gt_logits": "network_d",
+    "sr_logits": "network_d",
+    "positive_index": None,
+    "negative_index": None,
+}
+"""Every quantity that a term may name, and the options key of the network that it comes from."""
+
+
+class Step:
+    """One batch on its way through an iteration.
+
+    Args:
+        networks: the networks.
+        images: the batch.
+        seed: (run seed, iteration, part): fixes the step's permutations, whatever ran before.
+        shared: whether all updates share one view (`simultaneous`).
+    """
+
+    def __init__(self, networks: Networks, images: Images, seed: tuple[int, int, int], shared: bool) -> None:
+        self.networks = networks
+        self.images = images
+        self.observed: dict[str, Tensor] = {}
+        """The latest embeddings, detached; empty as long as nobody asked for any."""
+        self._seed = seed
+        self._shared = shared
+
+    @cached_property
+    def sr(self) -> Tensor:
+        """The generator's output (N, 3, H, W), float32, with its graph."""
+        return self.networks.generator(self.images.lq).float()
+
+    @cached_property
+    def sr_leaf(self) -> Tensor:
+        """The same picture as a leaf: gradients stop and gather here before they go on into the generator."""
+        return self.sr.detach().requires_grad_()
+
+    @cached_property
+    def _one_view(self) -> View:
+        return self._view(self.sr_leaf, gt_needs_grad=True)
+
+    def generator_view(self) -> View:
+        """For the generator's update."""
+        return self._one_view if self._shared else self._view(self.sr, gt_needs_grad=False)
+
+    def critic_view(self) -> View:
+        """For the update of a discriminator or metric network, which sees detached pictures."""
+        if self._shared:
+            return self._one_view
+        return self._view(self.sr.detach(), gt_needs_grad=True)
+
+    def _view(self, sr: Tensor, gt_needs_grad: bool) -> View:
+        return View(self.networks, self.images, sr, self._shuffle, gt_needs_grad, self.observed)
+
+    def release(self) -> None:
+        """Let go of the generator's graph, whose buffers its update has used up."""
+        if "sr" in self.__dict__:
+            self.__dict__["sr"] = self.sr.detach()
+
+    def _shuffle(self) -> tuple[Tensor, Tensor]:
+        size, device = len(self.images.gt), self.images.gt.device
+        # Three numbers into one; any odd constants do.
+        seed, iteration, part = self._seed
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + iteration) * 65_537 + part)
+        positive, negative = torch.randperm(size, generator=generator), torch.randperm(size, generator=generator)
+        return positive.to(device, non_blocking=True), negative.to(device, non_blocking=True)

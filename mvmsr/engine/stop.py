@@ -1,0 +1,52 @@
+"""Ctrl-C and SIGTERM ask the loop to finish its iteration, save and leave."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequest:
+    """Whether somebody asked the run to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+class Stopped(Exception):
+    """No error: the run stopped before its end because it was asked to, and its state is saved.
+
+    Args:
+        signal_number: of the signal that asked.
+    """
+
+    def __init__(self, signal_number: int, iteration: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name} after iteration {iteration}; all is saved")
+        self.exit_status = 128 + signal_number
+
+
+@contextmanager
+def watch_signals() -> Iterator[StopRequest]:
+    """While inside, SIGINT and SIGTERM set the request; a second SIGINT interrupts at once."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield request
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if request and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        request.signal = number
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,138 @@
+"""The updates that make one iteration: generator, then discriminator, then metric network.
+
+`alternating` follows Algorithm 1 of the MvM paper: each network steps on what the others have just become.
+`simultaneous` takes every gradient at the same point, from one forward pass of each network, and steps them together.
+The gradients of the two agree as long as no network has stepped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mvmsr.engine.objective import WeightedTerm, evaluate_terms
+from mvmsr.engine.step import Step, View
+
+Backward = Callable[..., None]
+"""Fabric's `backward(tensor, ...)`, which scales the loss where the precision needs it."""
+
+Values = dict[str, Tensor]
+
+
+@dataclass
+class Player:
+    """A network with what it is trained on and by.
+
+    Args:
+        name: generator, discriminator or metric_net.
+        clip: `clip(network, optimizer) -> gradient norm` after unscaling, clipped where the options ask for it.
+        check: `check(name, values, picture_names, optimizer)` refuses non-finite values before the step.
+    """
+
+    name: str
+    network: nn.Module
+    optimizer: Optimizer
+    terms: list[WeightedTerm]
+    clip: Callable[[nn.Module, Optimizer], Tensor]
+    check: Callable[[str, Values, Sequence[str], Optimizer], None]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that its optimizer steps."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+@contextmanager
+def frozen(players: Sequence[Player]) -> Iterator[None]:
+    """While inside, the players' parameters take no gradient."""
+    parameters = [p for player in players for p in player.parameters]
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)
+
+
+def update_generator(
+    generator: Player, others: Sequence[Player], steps: Sequence[Step], terms: list[WeightedTerm], backward: Backward
+) -> Values:
+    """One optimizer step of the generator on the mean of its objective over the parts of the batch."""
+    generator.optimizer.zero_grad(set_to_none=True)
+    parts = []
+    with frozen(others):
+        for step in steps:
+            total, values = evaluate_terms(terms, step.generator_view())
+            backward(total / len(steps))
+            step.release()
+            parts.append(values)
+    return _finish(generator, parts, steps)
+
+
+def update_critic(player: Player, others: Sequence[Player], steps: Sequence[Step], backward: Backward) -> Values:
+    """One optimizer step of the discriminator or the metric network; the generator's pictures are detached."""
+    player.optimizer.zero_grad(set_to_none=True)
+    parts = []
+    with frozen(others):
+        for step in steps:
+            total, values = evaluate_terms(player.terms, step.critic_view())
+            backward(total / len(steps))
+            parts.append(values)
+    return _finish(player, parts, steps)
+
+
+def update_all(
+    generator: Player | None,
+    critics: Sequence[Player],
+    steps: Sequence[Step],
+    generator_terms: list[WeightedTerm],
+    backward: Backward,
+) -> Values:
+    """One step of every network, with all gradients taken at the same point from one pass of each network.
+
+    Each objective's gradient reaches only its own network: the generator's flows to the picture and from there into
+    the generator, the critics' to their parameters.
+    """
+    players = [*critics, *([generator] if generator else [])]
+    parts: dict[str, list[Values]] = {player.name: [] for player in players}
+    for player in players:
+        player.optimizer.zero_grad(set_to_none=True)
+    for step in steps:
+        view: View = step.critic_view()
+        objectives = [(p, *evaluate_terms(p.terms if p is not generator else generator_terms, view)) for p in players]
+        for index, (player, total, values) in enumerate(objectives):
+            parts[player.name].append(values)
+            targets = [step.sr_leaf] if player is generator else player.parameters
+            backward(total / len(steps), inputs=targets, retain_graph=index < len(players) - 1)
+        if generator:
+            backward(step.sr, gradient=step.sr_leaf.grad)
+        step.release()
+    logs: Values = {}
+    for player in players:
+        logs |= _check(player, parts[player.name], steps)
+    for player in players:
+        player.optimizer.step()
+    return logs
+
+
+def _finish(player: Player, parts: list[Values], steps: Sequence[Step]) -> Values:
+    logs = _check(player, parts, steps)
+    player.optimizer.step()
+    return logs
+
+
+def _check(player: Player, parts: list[Values], steps: Sequence[Step]) -> Values:
+    """Mean terms over the parts and the gradient norm, found finite."""
+    means = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    norm = player.clip(player.network, player.optimizer)
+    pictures = [name for step in steps for name in step.images.names]
+    player.check(player.name, {**means, "gradient norm": norm}, pictures, player.optimizer)
+    # A term of two objectives (a GAN's) is logged under both networks' names.
+    prefix = {"generator": "g", "discriminator": "d", "metric_net": "m"}[player.name]
+    return {**{f"loss_{prefix}/{name}": value for name, value in means.items()}, f"grad_norm/{player.name}": norm}

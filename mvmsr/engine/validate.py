@@ -1,0 +1,155 @@
+"""Validation while training: the benchmark's own `evaluate` on the current generator, and pictures to look at."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mvmsr.benchmark.evaluate import ImageScore, evaluate
+from mvmsr.benchmark.image_sets import ImageSet, load_image_set
+from mvmsr.config import TrainOptions
+from mvmsr.config.schema import ValSet
+from mvmsr.data.image_io import write_rgb
+from mvmsr.data.imresize import imresize
+from mvmsr.data.layouts import LayoutError, find_pairs, resolve_dataroot
+from mvmsr.engine.build import Experiment
+from mvmsr.engine.stop import StopRequest
+from mvmsr.inference.restorer import Restorer
+from mvmsr.metrics.build import build_metrics
+from mvmsr.metrics.metric import Metric
+from mvmsr.metrics.protocol import Protocol, ProtocolError, make_protocol
+from mvmsr.registry import RegistryError
+
+log = logging.getLogger(__name__)
+
+_GRID_SIDE = 256
+
+
+class _StoppedError(Exception):
+    """Leaves `evaluate` in the middle of a set."""
+
+
+@dataclass
+class Validation:
+    """What to score the generator on, and how."""
+
+    sets: list[ImageSet]
+    metrics: dict[str, Metric]
+    protocol: Protocol
+    samples: int
+    save_all: bool
+
+    def score(self, experiment: Experiment, folder: Path, iteration: int, stop: StopRequest) -> dict[str, float] | None:
+        """Mean scores as `Set5/psnr`; None when a stop was asked for meanwhile.
+
+        Args:
+            folder: where sample pictures go.
+        """
+        module = experiment.eval_generator
+        was_training = module.training
+        restorer = Restorer(
+            module, experiment.options.scale, experiment.device, experiment.precision, experiment.channels_last
+        )
+        try:
+            means: dict[str, float] = {}
+            for number, image_set in enumerate(self.sets):
+                writer = _SampleWriter(self, image_set, folder, iteration, self.samples if number == 0 else 0, stop)
+                scores = evaluate(restorer, image_set, self.metrics, self.protocol, writer)
+                means |= {f"{image_set.name}/{metric}": value for metric, value in _means(scores, self.metrics).items()}
+            return means
+        except _StoppedError:
+            return None
+        finally:
+            module.train(was_training)
+
+
+@dataclass
+class _SampleWriter:
+    """Receives every restored picture and keeps those that were asked for."""
+
+    validation: Validation
+    image_set: ImageSet
+    folder: Path
+    iteration: int
+    samples: int
+    stop: StopRequest
+
+    def __call__(self, score: ImageScore, sr: np.ndarray | None) -> None:
+        if self.stop:
+            raise _StoppedError
+        if sr is None:
+            return
+        if self.validation.save_all:
+            name = f"{score.image}.png"
+            write_rgb(self.folder / f"{self.iteration:08d}" / self.image_set.name / name, sr)
+        if self.samples > 0:
+            self.samples -= 1
+            pair = next(p for p in self.image_set.pairs if p.name == score.image)
+            lq, gt = self.image_set.load(pair)
+            name = f"{self.iteration:08d}_{self.image_set.name}_{Path(score.image).name}.png"
+            write_rgb(self.folder / name, side_by_side(lq, sr, gt))
+
+
+def side_by_side(lq: np.ndarray, sr: np.ndarray, gt: np.ndarray, side: int = _GRID_SIDE) -> np.ndarray:
+    """The middle of bicubic, restored and original picture, (h, 3 w, 3) uint8, each at most `side` pixels large."""
+    bicubic = imresize(lq, output_size=gt.shape[:2])
+    height, width = (min(side, n) for n in gt.shape[:2])
+    top, left = (gt.shape[0] - height) // 2, (gt.shape[1] - width) // 2
+    return np.concatenate([p[top : top + height, left : left + width] for p in (bicubic, sr, gt)], axis=1)
+
+
+def build_validation(options: TrainOptions) -> Validation | None:
+    """The validation that the options ask for, or None without validation sets.
+
+    Raises:
+        OptionsError: a set, metric or protocol that does not exist.
+    """
+    if not options.datasets.val:
+        return None
+    try:
+        protocol = make_protocol(options.val.protocol, options.scale)
+    except ProtocolError as error:
+        raise options.error(("val", "protocol"), str(error)) from error
+    if options.val.crop_border is not None and options.val.crop_border != protocol.crop_border:
+        name = f"{protocol.name}_crop{options.val.crop_border}"
+        protocol = replace(protocol, name=name, crop_border=options.val.crop_border)
+    try:
+        metrics, missing = build_metrics(options.val.metrics)
+    except RegistryError as error:
+        raise options.error(("val", "metrics"), str(error)) from error
+    for metric in missing:
+        log.warning("Validation goes on without %s: %s", metric.metric, metric.why)
+    if not metrics:
+        raise options.error(("val", "metrics"), "none of the metrics can be computed on this machine")
+    sets = [_image_set(options, spec) for spec in options.datasets.val]
+    return Validation(sets, metrics, protocol, options.val.samples, options.val.save_img)
+
+
+def _image_set(options: TrainOptions, spec: ValSet) -> ImageSet:
+    key = next(key for key, value in (options.datasets.__pydantic_extra__ or {}).items() if value is spec)
+    try:
+        if spec.dataroot_gt is None:
+            return load_image_set(spec.name, scale=options.scale)
+        gt = resolve_dataroot(spec.dataroot_gt)
+        lq = resolve_dataroot(spec.dataroot_lq) if spec.dataroot_lq else None
+        meta = resolve_dataroot(spec.meta_info_file) if spec.meta_info_file else None
+        pairs = find_pairs(gt, lq, options.scale, spec.filename_tmpl, meta)
+        return ImageSet(spec.name, tuple(pairs), options.scale)
+    except LayoutError as error:
+        raise options.error(("datasets", key), str(error)) from error
+
+
+def _means(scores: list[ImageScore], metrics: dict[str, Metric]) -> dict[str, float]:
+    """Means over the pictures that have a score; a set with a picture that failed has none, so none can mislead."""
+    if failed := [score.image for score in scores if score.error]:
+        log.error("No mean of %s: it failed on %s", scores[0].set, ", ".join(failed))
+        return {}
+    result = {}
+    for name in metrics:
+        values = [v for score in scores if (v := score.scores.get(name)) is not None]
+        if values:
+            result[name] = float(np.mean(values))
+    return result
