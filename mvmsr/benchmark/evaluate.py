@@ -61,7 +61,8 @@ def evaluate(
     A picture that cannot be read, restored or compared has `error` set and the others are done all the same.
 
     Args:
-        method: lq (1, 3, h, w) float32 in [0, 1] -> sr (1, 3, h * scale, w * scale); or saved pictures.
+        method: lq (1, 3, h, w) float32 in [0, 1], on the CPU -> sr (1, 3, h * scale, w * scale) on any device; or
+            saved pictures.
         metrics: by the name that `scores` uses.
         on_image: called after each picture with its scores and the restored picture (H, W, 3) uint8; with None
             instead of the picture after an error and under a protocol that makes no RGB picture.
@@ -114,8 +115,9 @@ def score_picture(
         )
     scores: dict[str, float | None] = {}
     notes: dict[str, str] = {}
+    height, width = gt.shape[:2]
     for key, metric in metrics.items():
-        reason = metric.limitation(*gt.shape[:2], protocol)
+        reason = metric.limitation(height, width, protocol)
         value = math.nan if reason else metric(sr, gt, protocol)
         if math.isnan(value):
             notes[key] = reason or "not a number"
@@ -165,14 +167,14 @@ def _score_luma(
     sr = imresize(imresize(luma, scale=1 / protocol.scale), scale=protocol.scale)
     sr = np.floor(sr.clip(0, 255) + 0.5)
     seconds = time.perf_counter() - start
-    compared = [crop(plane, protocol.crop_border)[None] for plane in (sr, luma)]
+    compared = crop(sr, protocol.crop_border)[None], crop(luma, protocol.crop_border)[None]
     scores: dict[str, float | None] = {}
     notes: dict[str, str] = {}
     for key, metric in metrics.items():
-        reason = metric.limitation(*gt.shape[:2], protocol)
         if not isinstance(metric, FidelityMetric):
-            reason = f"{key} needs a colour picture, and protocol {protocol.name!r} makes luma only"
-        scores[key] = None if reason else metric.compare(*compared, protocol)
-        if reason:
-            notes[key] = reason
+            scores[key], notes[key] = None, f"it needs a colour picture, and protocol {protocol.name!r} makes luma only"
+        elif reason := metric.limitation(luma.shape[0], luma.shape[1], protocol):
+            scores[key], notes[key] = None, reason
+        else:
+            scores[key] = metric.compare(*compared, protocol)
     return ImageScore(name, image_set.name, pair.name, scores, seconds, notes)

@@ -79,9 +79,14 @@ def run_benchmark(plan: Plan, progress: Progress | None = None) -> Results:
 
 
 def is_complete(results: Results, allow_missing: bool = False) -> bool:
-    """Whether all that was asked for was done; pictures too small for a metric do not count against it."""
-    lacking = [entry for entry in results["missing"] if "image" not in entry]
-    return not results["failures"] and (allow_missing or not lacking)
+    """Whether all that was asked for was done.
+
+    Single pictures that are too small for a metric do not count against it; a metric without any score for a method
+    on a set does, unless `allow_missing`.
+    """
+    lacking = any("image" not in entry for entry in results["missing"])
+    empty = any(row[key] is None for row in results["means"] if row["images"] for key in results["metrics"])
+    return not results["failures"] and (allow_missing or not (lacking or empty))
 
 
 def _methods(plan: Plan, failures: list[dict[str, str | None]]) -> list[Method]:

@@ -12,8 +12,10 @@ from mvmsr.metrics.protocol import Protocol
 if TYPE_CHECKING:
     from rich.table import Table
 
-WIDEST = 8
-"""Columns of scores that one table holds; beyond it each set gets a table."""
+WIDEST = 12
+"""Columns of scores that a table in a document holds; beyond it each set gets a table."""
+_COLUMN, _FIRST_COLUMN = 11, 24
+"""Characters that a column of scores and one of method names take in a terminal."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,15 @@ class Grid:
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
-def grids(results: Results) -> Iterator[Grid]:
-    """All sets in one table where they fit, else one table a set."""
+def grids(results: Results, widest: int = WIDEST) -> Iterator[Grid]:
+    """All sets in one table where it has at most `widest` columns of scores, else one table a set."""
     sets = list(dict.fromkeys(row["set"] for row in results["means"]))
     missing = dict.fromkeys(entry["metric"] for entry in results["missing"] if "image" not in entry)
     metrics = list(results["metrics"]) + [key for key in missing if key not in results["metrics"]]
     title = title_of(results)
     if not sets or not metrics:
         return
-    groups = [sets] if len(sets) * len(metrics) <= WIDEST else [[name] for name in sets]
+    groups = [sets] if len(sets) * len(metrics) <= widest else [[name] for name in sets]
     for group in groups:
         yield _grid(title, group, metrics, results)
 
@@ -54,14 +56,14 @@ def title_of(results: Results) -> str:
     return f"Protocol {Protocol(**fields).describe()}; low quality: {lq}"
 
 
-def rich_tables(results: Results) -> list[Table]:
-    """For the terminal."""
+def rich_tables(results: Results, width: int = 120) -> list[Table]:
+    """For a terminal of that many characters."""
     from rich.table import Table
     from rich.text import Text
 
     styles = {0: "", 1: "bold", 2: "underline"}
     tables = []
-    for grid in grids(results):
+    for grid in grids(results, (width - _FIRST_COLUMN) // _COLUMN):
         table = Table(title=grid.title, title_justify="left", min_width=len(grid.title))
         table.add_column("method")
         for set_name, metric in grid.columns:

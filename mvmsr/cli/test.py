@@ -152,7 +152,7 @@ def _progress(console: Console) -> Any:
 def _show(results: Results, console: Console) -> None:
     from mvmsr.benchmark.table import rich_tables
 
-    for table in rich_tables(results):
+    for table in rich_tables(results, console.width):
         console.print(table)
 
 

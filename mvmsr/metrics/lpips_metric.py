@@ -62,7 +62,7 @@ class Lpips(Metric):
             ValueError: `gt` is missing or of another size.
         """
         sr, gt = same_size(self.name, sr, gt)
-        if self.limitation(*sr.shape[:2], protocol) is not None:
+        if self.limitation(sr.shape[0], sr.shape[1], protocol) is not None:
             return float("nan")
         with torch.inference_mode():
             return float(self.network(to_signed(sr).to(self.device), to_signed(gt).to(self.device)))

@@ -200,7 +200,7 @@ class Niqe(Metric):
 
     def __call__(self, sr: np.ndarray, gt: np.ndarray | None, protocol: Protocol) -> float:
         """NIQE of `sr` (H, W, 3) uint8; `gt` is not looked at. nan where `limitation` gives a reason."""
-        if self.limitation(*sr.shape[:2], protocol) is not None:
+        if self.limitation(sr.shape[0], sr.shape[1], protocol) is not None:
             return math.nan
         picture = crop(sr, self.crop_border)
         return niqe(rgb_to_gray(picture) if self.luma == "gray" else rgb_to_y(picture, round_y=True), self.model)

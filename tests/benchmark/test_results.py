@@ -19,6 +19,7 @@ from mvmsr.benchmark.results import (
     write_results,
     write_text,
 )
+from mvmsr.benchmark.run import is_complete
 from mvmsr.benchmark.table import grids, rich_tables, to_markdown
 from mvmsr.metrics import MissingMetric, Niqe, Psnr, Ssim, make_protocol
 
@@ -156,7 +157,18 @@ def test_rich_table() -> None:
 
 def test_many_columns_are_split_by_set() -> None:
     scores = [score("one", "a", 30.0, 8.0, set_name) for set_name in ("A", "B", "C", "D")]
-    wide = make_results(scores, make_protocol("y", 4), {**METRICS, "ssim": Ssim()})
-    assert [len(grid.columns) for grid in grids(wide)] == [3, 3, 3, 3]
-    narrow = make_results(scores, make_protocol("y", 4), METRICS)
-    assert [len(grid.columns) for grid in grids(narrow)] == [8]
+    document = make_results(scores, make_protocol("y", 4), {**METRICS, "ssim": Ssim()})
+    assert [len(grid.columns) for grid in grids(document)] == [12]
+    assert [grid.columns[0][0] for grid in grids(document, widest=11)] == ["A", "B", "C", "D"]
+    assert len(rich_tables(document, width=200)) == 1
+    assert len(rich_tables(document, width=80)) == 4
+
+
+def test_complete_means_every_metric_has_a_score() -> None:
+    whole = [score("one", "a", 30.0, 8.0), score("one", "b", 30.0)]
+    assert is_complete(make_results(whole, make_protocol("y", 4), METRICS))
+    empty = make_results(whole[1:], make_protocol("y", 4), METRICS)
+    assert not is_complete(empty)
+    assert is_complete(empty, allow_missing=True)
+    broken = make_results([*whole, ImageScore("one", "Set5", "c", {}, error="x")], make_protocol("y", 4), METRICS)
+    assert not is_complete(broken, allow_missing=True)
