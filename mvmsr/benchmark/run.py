@@ -33,10 +33,12 @@ def run_benchmark(plan: Plan, progress: Progress | None = None) -> Results:
     `failures`, a metric without its weights in `missing`; all else is done.
 
     Raises:
-        PlanError: two methods share a name.
+        PlanError: two methods share a name, or the protocol cannot use the set's low-quality files.
         ProtocolError, RegistryError, ValueError: an unknown protocol, metric or device.
     """
     protocol = make_protocol(plan.protocol, plan.scale, plan.crop_border)
+    if protocol.luma_first and plan.lq == "file":
+        raise PlanError(f"protocol {plan.protocol!r} makes its own low-quality luma; it cannot take lq: file")
     device = pick_device(plan.device)
     metrics, missing = build_metrics(plan.metrics, device=str(device), weights_dir=plan.weights_dir)
     failures: list[dict[str, str | None]] = []

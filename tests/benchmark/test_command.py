@@ -112,6 +112,7 @@ def test_allow_missing(data_root: Path, tmp_path: Path, monkeypatch: pytest.Monk
         (("--save-images",), "save_images needs out"),
         (("--device", "abacus"), "device 'abacus' is unknown"),
         (("--lq", "maek"), "use 'make'"),
+        (("--protocol", "y_only", "--lq", "file"), "cannot take lq: file"),
     ],
 )
 def test_wrong_questions(arguments: tuple[str, ...], message: str, data_root: Path) -> None:
