@@ -101,7 +101,7 @@ def _to_torchscript(module: nn.Module, info: WeightsInfo, path: Path) -> Callabl
 def _to_onnx(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
     missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise WeightsError(f"{path}: ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+        raise WeightsError(f"{path.name}: ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     import onnxruntime
 
     axes = {0: "n", 2: "height", 3: "width"}

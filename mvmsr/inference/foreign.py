@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,9 @@ def recognise(path: Path, state: dict[str, Tensor]) -> tuple[ForeignNetwork, str
             "Install it: pip install spandrel"
         ) from error
     try:
-        descriptor = ModelLoader(torch.device("cpu")).load_from_state_dict(canonicalize_state_dict(state))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.meshgrid")  # about the authors' code, not the user's
+            descriptor = ModelLoader(torch.device("cpu")).load_from_state_dict(canonicalize_state_dict(state))
     except UnsupportedModelError as error:
         raise WeightsError(
             f"{path}: a plain state file ({len(state)} tensors, first {next(iter(state))!r}) of a network that "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ def save_weights(
         WeightsError: the name does not end in `.safetensors`.
         ValueError: `extra` or `args` cannot be stored (see `describe`).
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -98,17 +98,17 @@ def save_weights(
     metadata = {"format": "pt", _KEY: describe(arch, args, scale, extra)}
     # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
     state = {name: value.detach().cpu().contiguous().clone() for name, value in module_state.items()}
-    _write_atomically(path, lambda aside: save_file(state, aside, metadata=metadata))
+    _write_atomically(path, save(state, metadata=metadata))
     return path
 
 
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write(aside)` fill a file beside `path`, syncs it and renames it to `path`."""
+def _write_atomically(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(aside)
-        with aside.open("rb+") as file:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
     finally:

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mvmsr.inference import WeightsError, load_generator
+from mvmsr.inference import export as export_room
+from mvmsr.inference.export import export, parse_arch
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.load`")
+@pytest.mark.parametrize("to", ["pth", "safetensors", "torchscript"])
+def test_exports_give_the_same_pictures(weights: Path, tmp_path: Path, to: str) -> None:
+    module, info = load_generator(weights)
+    path = tmp_path / "out" / f"model{export_room.FORMATS[to]}"
+    assert export(module, info, to, path) <= 1e-5
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    lq = torch.rand(1, 3, 13, 10)
+    reread = torch.jit.load(path) if to == "torchscript" else load_generator(path)[0]
+    with torch.no_grad():
+        assert torch.allclose(reread(lq), module(lq), atol=1e-5)
+
+
+def test_pth_has_basicsrs_layout_and_still_describes_itself(weights: Path, tmp_path: Path) -> None:
+    module, info = load_generator(weights)
+    export(module, info, "pth", tmp_path / "model.pth")
+    content = torch.load(tmp_path / "model.pth", weights_only=True)
+    assert set(content["params_ema"]) == set(module.state_dict())
+    assert load_generator(tmp_path / "model.pth")[1].args == info.args
+
+
+class _Branching(nn.Module):
+    """Does something else at widths that the tracer does not see."""
+
+    scale = 1
+
+    def forward(self, lq: Tensor) -> Tensor:
+        return lq if lq.shape[-1] == 32 else 1 - lq
+
+
+def test_an_export_that_differs_is_thrown_away(weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_text("the one before")
+    with pytest.raises(WeightsError, match="differs from its source"):
+        export(_Branching(), load_generator(weights)[1], "torchscript", path)
+    assert path.read_text() == "the one before"
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "message"), [("tflite", "a.tflite", "unknown format"), ("pth", "a.safetensors", "end in .pth")]
+)
+def test_formats_that_are_refused(weights: Path, tmp_path: Path, to: str, name: str, message: str) -> None:
+    module, info = load_generator(weights)
+    with pytest.raises(WeightsError, match=message):
+        export(module, info, to, tmp_path / name)
+
+
+def test_onnx_without_its_package_says_what_to_install(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_room.importlib.util, "find_spec", lambda _name: None)
+    module, info = load_generator(weights)
+    with pytest.raises(WeightsError, match="pip install onnx onnxruntime"):
+        export(module, info, "onnx", tmp_path / "model.onnx")
+
+
+def test_networks_named_on_the_command_line() -> None:
+    assert parse_arch("SRResNet") == {"type": "SRResNet"}
+    assert parse_arch('{"type": "RDN", "num_feat": 8}') == {"type": "RDN", "num_feat": 8}
+    with pytest.raises(WeightsError, match="not JSON"):
+        parse_arch('{"type": RDN}')
