@@ -49,5 +49,7 @@ def _layer_multiply_adds(layer: nn.Module, x: Tensor, y: Tensor) -> int:
     if isinstance(layer, nn.Linear):
         return y.numel() * layer.in_features
     # `weight` without its leading dimension: the taps of one output (of one input, where transposed).
-    taps = layer.weight[0].numel()
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    taps = weight[0].numel()
     return taps * (x if isinstance(layer, _TRANSPOSED) else y).numel()

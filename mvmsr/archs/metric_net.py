@@ -96,7 +96,7 @@ class MetricNet(nn.Module):
             in_ch = out_ch
         self.features = nn.Sequential(*layers)
         if input_size is None:
-            self.pool = nn.AdaptiveMaxPool2d(1) if pool == "max" else nn.AdaptiveAvgPool2d(1)
+            self.pool: nn.Module = nn.AdaptiveMaxPool2d(1) if pool == "max" else nn.AdaptiveAvgPool2d(1)
             cells = 1
         else:
             self.pool = nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2)

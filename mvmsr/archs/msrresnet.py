@@ -74,4 +74,5 @@ def _start_small(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight)
         module.weight.data.mul_(0.1)
+        assert module.bias is not None
         nn.init.zeros_(module.bias)

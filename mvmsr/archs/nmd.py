@@ -38,6 +38,7 @@ class NMD(nn.Module):
         self.features = nn.Sequential(*layers, last)
         for module in self.features:
             if isinstance(module, nn.Conv2d):
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
     def forward(self, image: Tensor) -> Tensor:

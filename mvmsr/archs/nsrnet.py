@@ -54,11 +54,12 @@ class NSRNet(nn.Module):
         return self.conv_last(self.upsampler(self.conv_body(after8) + first))
 
     def _initialise(self) -> None:
-        before_relu = {id(layer) for block in self.blocks for layer in block.layers}
+        before_relu = {id(layer) for block in self.blocks for layer in block.get_submodule("layers").children()}
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 if id(module) in before_relu:
                     nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 else:
                     nn.init.xavier_uniform_(module.weight)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)

@@ -31,11 +31,12 @@ class ShuffledConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.factor == 1:
             return super().forward(x)
-        radius = -(-self.padding[0] // self.factor)
+        radius = -(-(self.kernel_size[0] // 2) // self.factor)
         wanted = self.out_channels * self.factor**2
         # Kernels of matrix units come in multiples of 16 channels; odd numbers of them take slow paths.
         spare = -wanted % 16
         weight = F.pad(fold_weight(self.weight, self.factor), (0, 0, 0, 0, 0, 0, 0, spare))
+        assert self.bias is not None
         bias = F.pad(self.bias.repeat_interleave(self.factor**2), (0, spare))
         return F.pixel_shuffle(F.conv2d(x, weight, bias, padding=radius)[:, :wanted], self.factor)
 
