@@ -23,6 +23,7 @@ from mvmsr.inference.weights import (
 
 FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "torchscript": ".pt", "onnx": ".onnx"}
 _TRACED_SIZE = (24, 32)
+_OPSET = 18
 _CHECKED_SIZES = ((24, 32), (17, 21))
 
 
@@ -32,7 +33,7 @@ def export(module: nn.Module, info: WeightsInfo, to: str, path: Path, tolerance:
     - `pth`: BasicSR's layout, `{"params_ema": state}`; our description rides along, which BasicSR ignores.
     - `safetensors`: our own self-describing file.
     - `torchscript`: traced, for any size of picture.
-    - `onnx`: opset 17, with free batch, height and width.
+    - `onnx`: opset 18, with free batch, height and width.
 
     Args:
         module: generator, (N, 3, h, w) -> (N, 3, h*scale, w*scale).
@@ -64,7 +65,7 @@ def export(module: nn.Module, info: WeightsInfo, to: str, path: Path, tolerance:
         except RuntimeError as error:
             raise WeightsError(
                 f"{path}: {info.arch} cannot be written as {to}, or does not run as such at another picture size "
-                f"({str(error).strip().splitlines()[-1]}); use --to safetensors or pth"
+                f"({_last_line(error)}); use --to safetensors or pth"
             ) from error
         if not difference <= tolerance:
             raise WeightsError(
@@ -99,24 +100,33 @@ def _to_torchscript(module: nn.Module, info: WeightsInfo, path: Path) -> Callabl
 
 
 def _to_onnx(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
-    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise WeightsError(f"{path.name}: ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+        raise WeightsError(f"{path.name}: ONNX needs {', '.join(missing)}: pip install {' '.join(missing)}")
     import onnxruntime
 
-    axes = {0: "n", 2: "height", 3: "width"}
+    free = torch.export.Dim.DYNAMIC
     torch.onnx.export(
         _bare(module),
-        (torch.rand(1, 3, *_TRACED_SIZE),),
+        (torch.rand(2, 3, *_TRACED_SIZE),),
         str(path),
         input_names=["lq"],
         output_names=["sr"],
-        dynamic_axes={"lq": axes, "sr": axes},
-        opset_version=17,
-        dynamo=False,
+        dynamic_shapes=({0: free, 2: free, 3: free},),
+        opset_version=_OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
     )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda lq: torch.from_numpy(session.run(None, {"lq": lq.numpy()})[0])
+
+    def run(lq: Tensor) -> Tensor:
+        try:
+            return torch.from_numpy(session.run(None, {"lq": lq.numpy()})[0])
+        except Exception as error:  # its errors share no other base class
+            raise RuntimeError(str(error)) from error
+
+    return run
 
 
 def _largest_difference(source: nn.Module, exported: Callable[[Tensor], Tensor]) -> float:
@@ -129,6 +139,10 @@ def _largest_difference(source: nn.Module, exported: Callable[[Tensor], Tensor])
             differences = source(lq).clamp(0, 1) - exported(lq).clamp(0, 1)
             worst = max(worst, float(differences.abs().max()))
     return worst
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def _bare(module: nn.Module) -> nn.Module:

@@ -104,7 +104,8 @@ def effective_halo(module: nn.Module, scale: int, tolerance: float, limit: int =
 def bytes_per_pixel(module: nn.Module, scale: int, multiple: int = 1) -> int:
     """A cautious estimate of the memory that one input pixel needs in a forward pass, in bytes of float32.
 
-    Three times the largest layer output (its input, itself, a workspace), found by hooks on a small picture.
+    Four times the largest layer output (input, output, workspace, a skip connection), found by hooks on
+    a small picture.
     """
     probe = _cpu_copy(module)
     side = _round_up(2 * _STRIP, multiple)
@@ -122,7 +123,7 @@ def bytes_per_pixel(module: nn.Module, scale: int, multiple: int = 1) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    return 3 * largest
+    return 4 * largest
 
 
 def _reach(probe: nn.Module, scale: int, length: int, multiple: int, along_width: bool) -> int | None:

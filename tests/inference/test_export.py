@@ -63,8 +63,21 @@ def test_onnx_without_its_package_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(export_room.importlib.util, "find_spec", lambda _name: None)
     module, info = load_generator(weights)
-    with pytest.raises(WeightsError, match="pip install onnx onnxruntime"):
+    with pytest.raises(WeightsError, match="pip install onnx onnxscript onnxruntime"):
         export(module, info, "onnx", tmp_path / "model.onnx")
+
+
+@pytest.mark.slow
+def test_onnx_takes_any_size(weights: Path, tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package)
+    runtime = pytest.importorskip("onnxruntime")
+    module, info = load_generator(weights)
+    assert export(module, info, "onnx", tmp_path / "model.onnx") <= 1e-4
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    lq = torch.rand(3, 3, 5, 11)
+    with torch.no_grad():
+        assert torch.allclose(torch.from_numpy(session.run(None, {"lq": lq.numpy()})[0]), module(lq), atol=1e-4)
 
 
 def test_networks_named_on_the_command_line() -> None:
