@@ -1,0 +1,100 @@
+"""Five iterations and five more in a run that forgot everything else are the ten of an uninterrupted run."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+from tiny_runs import assert_same_runs, comparable_stats, final_state, tiny_options
+
+from mvmsr.engine.checkpoint import CheckpointError, checkpoint_dir
+from mvmsr.engine.loop import train
+from mvmsr.engine.run_dir import RunExistsError
+
+
+@pytest.mark.parametrize(
+    ("networks", "update"), list(itertools.product(("G", "GM", "GD", "GDM"), ("alternating", "simultaneous")))
+)
+def test_five_and_five_are_ten(networks: str, update: str, pictures: Path, tmp_path: Path, console: Console) -> None:
+    changes: dict[str, Any] = {"train.update": update}
+    if "M" in networks:
+        changes["train.ema_decay"] = 0.9
+    if networks == "GD":
+        changes["train.accumulate"] = 2
+    if networks == "G":
+        changes["datasets.val"] = {"name": "made", "dataroot_gt": str(pictures)}
+        changes["val"] = {"val_freq": 5, "metrics": ["psnr"], "samples": 1}
+    whole = train(tiny_options(tmp_path / "whole", pictures, networks, changes), console=console).root
+    # What a run that was killed just before its end leaves: statistics to the ninth iteration, a checkpoint of the
+    # fifth. As 3 does not divide 5, means of the fourth and fifth are half-way to their report.
+    broken = tmp_path / "broken" / "tiny"
+    shutil.copytree(whole, broken)
+    shutil.rmtree(checkpoint_dir(broken / "checkpoints", 10))
+
+    train(tiny_options(tmp_path / "broken", pictures, networks, changes), auto_resume=True, console=console)
+
+    assert final_state(broken)["iteration"] == 10
+    losses = [r["iter"] for r in comparable_stats(broken) if "loss_g/pixel" in r]
+    assert losses == [3, 6, 9, 10]
+    assert_same_runs(whole, broken)
+
+
+@pytest.fixture(scope="module")
+def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The experiments folder of a generator's four iterations."""
+    root = tmp_path_factory.mktemp("finished")
+    train(tiny_options(root, pictures, changes={"train.total_iter": 4}))
+    return root
+
+
+def test_a_run_is_not_overwritten(finished: Path, pictures: Path) -> None:
+    with pytest.raises(RunExistsError, match="tiny exists already; --auto-resume continues it"):
+        train(tiny_options(finished, pictures, changes={"train.total_iter": 4}))
+
+
+def test_a_finished_run_is_not_trained_again(finished: Path, pictures: Path, console: Console) -> None:
+    before = (finished / "tiny" / "stats.jsonl").read_text()
+    train(tiny_options(finished, pictures, changes={"train.total_iter": 4}), auto_resume=True, console=console)
+    assert (finished / "tiny" / "stats.jsonl").read_text() == before
+
+
+def test_auto_resume_of_nothing_begins(pictures: Path, tmp_path: Path, console: Console) -> None:
+    changes = {"train.total_iter": 1}
+    run = train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
+    assert [r["iter"] for r in comparable_stats(run.root)] == [1]
+    assert yaml.safe_load((run.root / "options.yml").read_text())["train"]["total_iter"] == 1
+
+
+def test_other_networks_are_refused(finished: Path, pictures: Path, tmp_path: Path, console: Console) -> None:
+    shutil.copytree(finished / "tiny", tmp_path / "tiny")
+    other = {"network_g": {"type": "MSRResNet", "num_feat": 4, "num_block": 1}}
+    with pytest.raises(CheckpointError, match="holds .*SRResNet.*but the options describe .*MSRResNet"):
+        train(tiny_options(tmp_path, pictures, changes=other), auto_resume=True, console=console)
+
+
+def test_other_sizes_are_refused(finished: Path, pictures: Path, tmp_path: Path, console: Console) -> None:
+    shutil.copytree(finished / "tiny", tmp_path / "tiny")
+    with pytest.raises(CheckpointError, match="does not fit the options' networks"):
+        train(tiny_options(tmp_path, pictures, changes={"network_g.num_feat": 4}), auto_resume=True, console=console)
+
+
+def test_changed_options_are_said_and_learning_rates_obeyed(
+    finished: Path, pictures: Path, tmp_path: Path, console: Console, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(finished / "tiny", tmp_path / "tiny")
+    changes = {"train.total_iter": 5, "train.scheduler": None, "train.optim_g.lr": 0.25, "train.ema_decay": 0.5}
+    with caplog.at_level(logging.WARNING):
+        train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
+    assert "train.optim_g.lr: 0.001 -> 0.25" in caplog.text
+    assert comparable_stats(tmp_path / "tiny")[-1]["lr/generator"] == 0.25
+    # Averaging that begins in the middle begins at the network.
+    state = final_state(tmp_path / "tiny")
+    before = final_state(finished / "tiny")["networks"]["generator"]["conv_last.bias"]
+    after = state["networks"]["generator"]["conv_last.bias"]
+    assert state["ema"]["conv_last.bias"].tolist() == pytest.approx(((before + after) / 2).tolist())
