@@ -1,0 +1,161 @@
+"""One panel as inline SVG: drawn by matplotlib, coloured by the page, so that it follows light and dark."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mvmsr.report.curves import Line, Panel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RUN_COLORS = 8
+"""Runs that have a colour of their own; later ones begin anew."""
+_INK, _GRID = "#0a0b0c", "#0a0b0d"
+"""Colours that stand for the page's own until the SVG is put into it."""
+_DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)))
+_MOST_POINTS, _FEW_POINTS = 600, 12
+
+
+def draw(panel: Panel, name: str) -> str:
+    """The panel as an `<svg>` element for an HTML page.
+
+    Args:
+        name: makes the ids inside it unique on the page.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.0, "path.simplify": True}
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=(4.4, 2.5))
+        FigureCanvasSVG(figure)
+        axes = figure.add_axes((0.115, 0.115, 0.865, 0.855))
+        _style(axes, panel)
+        for line in panel.lines:
+            _plot(axes, line)
+        _limit(axes, panel)
+        if panel.styles:
+            _legend(axes, panel.styles)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _inline(buffer.getvalue(), panel.alt, name)
+
+
+def smooth(values: Sequence[float]) -> np.ndarray:
+    """A centred mean over about a twentieth of the values; shorter towards the ends, blind to nan and infinities.
+
+    >>> smooth([1.0, 2.0, 3.0])
+    array([1., 2., 3.])
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) <= _FEW_POINTS:
+        return array
+    half = max(1, len(array) // 40)
+    good = np.isfinite(array)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(good, array, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(good)])
+    centre = np.arange(len(array))
+    reach = np.minimum(half, np.minimum(centre, centre[::-1]))  # symmetric, so that the ends are not pulled inwards
+    count = counts[centre + reach + 1] - counts[centre - reach]
+    total = sums[centre + reach + 1] - sums[centre - reach]
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def thin(x: np.ndarray, y: np.ndarray, most: int = _MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """At most about `most` points of a long curve: the lowest and the highest of every stretch, so that spikes stay."""
+    if len(x) <= most:
+        return x, y
+    kept: list[int] = []
+    for part in np.array_split(np.arange(len(x)), most // 2):
+        known = part[np.isfinite(y[part])]
+        if len(known):
+            kept += sorted({int(known[np.argmin(y[known])]), int(known[np.argmax(y[known])])})
+    return x[kept], y[kept]
+
+
+def _plot(axes: Axes, line: Line) -> None:
+    x, raw = np.asarray(line.iterations), np.asarray(line.values, dtype=np.float64)
+    raw = np.where(np.isfinite(raw), raw, np.nan)
+    color, few = run_color(line.run), len(x) <= _FEW_POINTS
+    if not few:
+        axes.plot(*thin(x, raw), color=color, linewidth=0.7, alpha=0.3)
+    marker = "o" if few else ""
+    axes.plot(
+        *thin(x, smooth(raw)),
+        color=color,
+        linewidth=1.5,
+        linestyle=_DASHES[line.style % 3],
+        marker=marker,
+        markersize=3,
+    )
+
+
+def run_color(run: int) -> str:
+    """A colour that stands for `var(--run0)` and so on."""
+    return f"#0a0a{run % RUN_COLORS:02x}"
+
+
+def _style(axes: Axes, panel: Panel) -> None:
+    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+    axes.grid(color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.tick_params(colors=_INK, length=0, labelsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    values = [value for line in panel.lines for value in line.values if math.isfinite(value)]
+    if panel.logarithmic:
+        decades = math.log10(max(values) / min(values))
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.2 else (1,), numticks=8))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _limit(axes: Axes, panel: Panel) -> None:
+    last = max((line.iterations[-1] for line in panel.lines), default=0)
+    axes.set_xlim(0, max(last, 1) * 1.01)
+    if panel.zero:
+        top = max((v for line in panel.lines for v in line.values if math.isfinite(v)), default=1.0)
+        axes.set_ylim(0, max(top, 1e-12) * 1.08)
+
+
+def _legend(axes: Axes, styles: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=_INK, linewidth=1.2, linestyle=_DASHES[i % 3], label=style)
+        for i, style in enumerate(styles)
+    ]
+    axes.legend(handles=handles, loc="best", frameon=False, fontsize=9, labelcolor=_INK, handlelength=2.2)
+
+
+def _inline(text: str, alt: str, name: str) -> str:
+    """The drawing without its document: no declarations, no fixed size or font, ids of its own, the page's colours."""
+    view = re.search(r'viewBox="([^"]+)"', text)
+    assert view is not None
+    body = text[text.index(">", text.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r' id="([^"]+)"', rf' id="{name}-\1"', body)
+    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
+    body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
+    body = re.sub(r"(\d\.\d\d)\d+", r"\1", body)
+    body = body.replace(_INK, "currentColor").replace(_GRID, "var(--grid)")
+    body = re.sub(r"#0a0a(0\d)", lambda match: f"var(--run{int(match[1])})", body)
+    body = re.sub(r"\n\s*", "\n", body)
+    return f'<svg viewBox="{view[1]}" role="img" aria-label="{escape(alt)}">{body.strip()}'
