@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from mvmsr.config.yaml_source import Source
+from mvmsr.config.errors import Problem
+from mvmsr.config.yaml_source import Keys, Source, shown
+from mvmsr.registry import did_you_mean
 
 log = logging.getLogger(__name__)
 
 MODEL_TYPES = ("SRModel", "SRGANModel", "ESRGANModel")
 
 # Keys whose work we do by other means: no worker processes, no LMDB, one process per device started by its launcher.
-_IGNORED = {
+_IGNORED: dict[Keys, tuple[str, ...]] = {
     (): ("num_gpu", "dist_params", "find_unused_parameters", "auto_resume", "is_train", "dist", "rank", "world_size"),
     ("datasets", "train"): (
         *("io_backend", "use_shuffle", "num_worker_per_gpu", "prefetch_mode", "num_prefetch_queue", "pin_memory"),
@@ -26,87 +28,123 @@ _IGNORED = {
     ("logger",): ("wandb",),
 }
 _VAL_IGNORED = ("io_backend", "phase", "scale")
+_METRIC_KEYS = ("type", "crop_border", "test_y_channel", "better", "input_order", "convert_to", "num_thread")
 
 
-def translate(values: dict[str, Any], source: Source) -> dict[str, Any]:
-    """A copy of `values` in our schema; says once in the log which BasicSR keys were left out.
+def translate(values: dict[str, Any], source: Source) -> tuple[dict[str, Any], list[Problem]]:
+    """A copy of `values` in our schema, and what BasicSR's keys ask for that we do not do.
 
-    Raises:
-        OptionsError: a key asks for something of BasicSR's that we do not do.
+    Says once in the log which keys were left out.
     """
     values = _copy(values)
-    dropped: list[str] = []
     model_type = values.pop("model_type", None)
-    if model_type is not None and model_type not in MODEL_TYPES:
-        raise _error(source, ("model_type",), f"{model_type!r} is not supported; use one of {', '.join(MODEL_TYPES)}")
-    for keys, names in _IGNORED.items():
+    if values.get("num_gpu") == 0 and values.get("device") is None:
+        values["device"] = "cpu"  # what BasicSR means by none
+    problems = [*_model(values, model_type, source), *_files(values, source), *_metrics(values, source)]
+    ignored = dict(_IGNORED)
+    ignored |= {("datasets", key): _VAL_IGNORED for key in _section(values, ("datasets",)) if key != "train"}
+    dropped: list[str] = []
+    for keys, names in ignored.items():
         section = _section(values, keys)
         dropped += [".".join((*keys, name)) for name in names if section.pop(name, None) is not None]
-    for key, val_set in _section(values, ("datasets",)).items():
-        if key != "train" and isinstance(val_set, dict):
-            dropped += [f"datasets.{key}.{name}" for name in _VAL_IGNORED if val_set.pop(name, None) is not None]
-    _resume_state(values, source)
-    _metrics(values, source)
-    if model_type == "ESRGANModel" and isinstance(gan := _section(values, ("train",)).get("gan_opt"), dict):
-        # BasicSR's ESRGANModel means the relativistic average GAN, and halves its two terms, whatever `gan_type` says.
-        if gan.get("gan_type", "vanilla") != "vanilla":
-            raise _error(source, ("train", "gan_opt", "gan_type"), "ESRGANModel is relativistic with gan_type: vanilla")
-        gan.update(gan_type="relativistic", relativistic_reduction="mean")
     if dropped:
         log.warning("Options of BasicSR that have no meaning here were ignored: %s", ", ".join(dropped))
-    return values
+    return values, problems
 
 
-def _resume_state(values: dict[str, Any], source: Source) -> None:
+def _model(values: dict[str, Any], model_type: Any, source: Source) -> list[Problem]:
+    """What a model's name says about options that do not stand in the file."""
+    if model_type is None:
+        return []
+    if model_type not in MODEL_TYPES:
+        hint = did_you_mean(str(model_type), MODEL_TYPES)
+        message = f"{shown(model_type)} is not supported.{hint} Supported: {', '.join(MODEL_TYPES)}."
+        return [source.problem(("model_type",), message)]
+    if values.get("path") is None:
+        values["path"] = {}
+    path = _section(values, ("path",))
+    if path.get("param_key_g") is None:
+        path["param_key_g"] = "params"
+    gan = _section(values, ("train",)).get("gan_opt")
+    if model_type == "ESRGANModel" and isinstance(gan, dict):
+        # BasicSR's ESRGANModel means the relativistic average GAN, and halves its two terms, whatever `gan_type` says.
+        if (gan_type := gan.get("gan_type", "vanilla")) != "vanilla":
+            message = f"ESRGANModel is relativistic with gan_type: vanilla, got {shown(gan_type)}"
+            return [source.problem(("train", "gan_opt", "gan_type"), message)]
+        gan.update(gan_type="relativistic", relativistic_reduction="mean")
+    return []
+
+
+def _files(values: dict[str, Any], source: Source) -> list[Problem]:
+    """States and LMDB databases, which are BasicSR's own formats."""
+    problems = []
     if _section(values, ("path",)).pop("resume_state", None) is not None:
         message = "BasicSR's .state files cannot be continued; begin with path.pretrain_network_g, or use --auto-resume"
-        raise _error(source, ("path", "resume_state"), message)
+        problems.append(source.problem(("path", "resume_state"), message))
+    remedy = "name folders of pictures in dataroot_gt and dataroot_lq; the first start packs them for quick reading"
+    for key, data in _section(values, ("datasets",)).items():
+        if not isinstance(data, dict):
+            continue
+        backend = data.get("io_backend")
+        kind = backend.get("type", "disk") if isinstance(backend, dict) else backend
+        if kind not in (None, "disk"):
+            message = f"BasicSR's {shown(kind)} storage is not read, only files on disk; {remedy}"
+            problems.append(source.problem(("datasets", key, "io_backend"), message))
+        for name in ("dataroot_gt", "dataroot_lq"):
+            if isinstance(root := data.get(name), str) and root.rstrip("/").endswith(".lmdb"):
+                message = f"{root!r} is an LMDB database, which is not read; {remedy}"
+                problems.append(source.problem(("datasets", key, name), message))
+    return problems
 
 
-def _metrics(values: dict[str, Any], source: Source) -> None:
+def _metrics(values: dict[str, Any], source: Source) -> list[Problem]:
     """`metrics: {psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: false}}` becomes names and a protocol."""
     val = _section(values, ("val",))
+    if "metrics" in val and val["metrics"] is None:
+        val["metrics"] = ()
     metrics = val.get("metrics")
     if not isinstance(metrics, dict):
-        return
-    protocols, borders, names = set(), set(), []
+        return []
+    problems: list[Problem] = []
+    names: list[str] = []
+    protocols: list[Any] = []
+    borders: list[Any] = []
     for label, spec in metrics.items():
-        if not isinstance(spec, dict) or "type" not in spec:
-            raise _error(source, ("val", "metrics", label), "expected a section with a `type`, such as calculate_psnr")
-        unknown = set(spec) - {
-            "type",
-            "crop_border",
-            "test_y_channel",
-            "better",
-            "input_order",
-            "convert_to",
-            "num_thread",
-        }
-        if unknown:
-            raise _error(source, ("val", "metrics", label, min(unknown)), "is unknown for a metric")
-        names.append(str(spec["type"]).removeprefix("calculate_"))
-        protocols.add("y_float" if spec.get("test_y_channel", spec.get("convert_to") == "y") else "rgb")
-        borders.add(spec.get("crop_border", 0))
-    if len(protocols) > 1 or len(borders) > 1:
-        raise _error(source, ("val", "metrics"), "all metrics must share test_y_channel and crop_border")
+        keys = ("val", "metrics", label)
+        if not isinstance(spec, dict) or not isinstance(spec.get("type"), str):
+            message = f"expected a section with a `type`, such as calculate_psnr, got {shown(spec)}"
+            problems.append(source.problem(keys, message))
+            continue
+        for name in spec:
+            if name not in _METRIC_KEYS:
+                message = f"is unknown.{did_you_mean(name, _METRIC_KEYS)} Accepted here: {', '.join(_METRIC_KEYS)}."
+                problems.append(source.problem((*keys, name), message))
+        names.append(spec["type"].removeprefix("calculate_"))
+        if names[-1] == "niqe":  # has no reference, and chooses its colour by itself
+            names[-1] = "niqe" if spec.get("convert_to") == "gray" else "niqe_y"
+        else:
+            protocols.append("y_float" if spec.get("test_y_channel") else "rgb")
+        borders.append(spec.get("crop_border", 0))
+    if any(found != group[0] for group in (protocols, borders) for found in group):
+        message = "all metrics of a run must share test_y_channel and crop_border"
+        problems.append(source.problem(("val", "metrics"), message))
     val["metrics"] = tuple(names)
     if protocols:
-        val.update(protocol=protocols.pop(), crop_border=borders.pop())
+        val["protocol"] = protocols[0]
+    if borders:
+        val["crop_border"] = borders[0]
+    return problems
 
 
-def _section(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _section(values: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    """The mapping at `keys`, or an empty one that belongs to nobody."""
+    inner: Any = values
     for key in keys:
-        values = values.get(key) or {}
-        if not isinstance(values, dict):
+        inner = inner.get(key)
+        if not isinstance(inner, dict):
             return {}
-    return values
+    return inner
 
 
 def _copy(value: Any) -> Any:
     return {k: _copy(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def _error(source: Source, keys: tuple[str, ...], message: str) -> Exception:
-    from mvmsr.config.errors import OptionsError
-
-    return OptionsError([source.problem(keys, message)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,23 @@ from pydantic_core import ErrorDetails
 
 from mvmsr.config.basicsr_keys import translate
 from mvmsr.config.errors import OptionsError, Problem
-from mvmsr.config.schema import TrainOptions
-from mvmsr.config.yaml_source import Source, apply_override, read_yaml
+from mvmsr.config.schema import TrainOptions, ValSet
+from mvmsr.config.yaml_source import Keys, Source, apply_override, read_yaml, shown
 from mvmsr.registry import did_you_mean
+
+_VAL_KEY = re.compile(r"val(_\w+)?")
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "tuple_type": "a list, such as [a, b]",
+    "model_type": "a section of keys and values",
+    "dict_type": "a section of keys and values",
+}
+"""What pydantic's errors ask for, in words of YAML."""
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> TrainOptions:
@@ -21,7 +36,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> TrainOptions:
 
     Args:
         path: a YAML file with our keys or BasicSR 1.4's.
-        overrides: assignments such as `train.optim_g.lr=2e-4`; values are read as YAML.
+        overrides: assignments such as `train.optim_g.lr=2e-4`; values are read as YAML, and `null` takes a key away.
 
     Raises:
         OptionsError: every problem at once, each with file, line, dotted key, value and what is accepted.
@@ -29,65 +44,102 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> TrainOptions:
     values, source = read_yaml(Path(path))
     for assignment in overrides:
         apply_override(values, assignment, source)
-    return validate(translate(values, source), source)
+    return validate(values, source)
 
 
 def validate(values: dict[str, Any], source: Source) -> TrainOptions:
     """Options from plain values (see `load`)."""
-    problems = [
-        source.problem(
-            ("train", key), f"is unknown.{_suggest(key, TrainOptions, ('train',))} Loss terms end in `_opt`."
-        )
-        for key in _train_section(values)
-        if key not in _fields(TrainOptions, ("train",)) and not key.endswith("_opt")
-    ]
-    if problems:
-        raise OptionsError(problems)
+    values, problems = translate(values, source)
+    problems += _unknown_names(values, source)
     try:
         options = TrainOptions.model_validate(values)
     except ValidationError as error:
-        raise OptionsError([_problem(details, source) for details in error.errors(include_url=False)]) from error
+        raise OptionsError([*problems, *_problems(error, values, source)]) from error
+    if problems:
+        raise OptionsError(problems)
     options._source = source
     return options
 
 
-def _train_section(values: dict[str, Any]) -> dict[str, Any]:
-    section = values.get("train")
-    return section if isinstance(section, dict) else {}
+def _unknown_names(values: dict[str, Any], source: Source) -> list[Problem]:
+    """Keys of the two sections that take names of one's own, but not any name."""
+    problems = []
+    for section, fits, hint in (
+        ("train", lambda key: key.endswith("_opt"), "Loss terms end in `_opt`."),
+        ("datasets", _VAL_KEY.fullmatch, "Sets to validate on are called val, val_2, ..."),
+    ):
+        known = _fields((section,))
+        inner = values.get(section)
+        for key in inner if isinstance(inner, dict) else ():
+            if key not in known and not fits(key):
+                accepted = f"Accepted here: {', '.join(known)}. {hint}"
+                problems.append(source.problem((section, key), f"is unknown.{did_you_mean(key, known)} {accepted}"))
+    return problems
 
 
-def _problem(details: ErrorDetails, source: Source) -> Problem:
-    # Locations may end in the name of a union's branch; keep what the user wrote.
-    location = [str(part) for part in details["loc"]]
-    written = {*source.lines, *source.overridden}
-    if details["type"] not in ("missing", "extra_forbidden"):
-        while len(location) > 1 and tuple(location) not in written and tuple(location[:-1]) in written:
-            location.pop()
-    keys = tuple(location)
-    message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if details["type"] == "extra_forbidden":
-        parent, key = keys[:-1], keys[-1]
-        accepted = ", ".join(_fields(TrainOptions, parent))
-        return source.problem(keys, f"is unknown.{_suggest(key, TrainOptions, parent)} Accepted here: {accepted}.")
-    if details["type"] == "missing":
-        return source.problem(keys, "is required and missing")
-    if details["type"] == "value_error":
-        return source.problem(keys, message)
-    return source.problem(keys, f"expected {message}, got {details['input']!r}")
+def _problems(error: ValidationError, values: dict[str, Any], source: Source) -> list[Problem]:
+    """One problem for every key, also where several branches of a union refused its value."""
+    by_keys: dict[Keys, list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        keys = tuple(str(part) for part in details["loc"])
+        if details["type"] != "missing":
+            keys = _written(values, keys)
+        by_keys.setdefault(keys, []).append(details)
+    unknown = {problem.key for problem in _unknown_names(values, source)}
+    return [
+        source.problem(keys, _message(keys, found))
+        for keys, found in by_keys.items()
+        if ".".join(keys[:2]) not in unknown
+    ]
 
 
-def _fields(model: type[BaseModel], keys: tuple[str, ...]) -> list[str]:
+def _written(values: Any, location: Keys) -> Keys:
+    """The part of a location that stands in the file; pydantic's may end in the name of a union's branch."""
+    keys: list[str] = []
+    for part in location:
+        if isinstance(values, dict) and part in values:
+            values = values[part]
+        elif isinstance(values, tuple) and part.isdecimal() and int(part) < len(values):
+            values = values[int(part)]
+        else:
+            break
+        keys.append(part)
+    return tuple(keys)
+
+
+def _message(keys: Keys, found: list[ErrorDetails]) -> str:
+    first = found[0]
+    if first["type"] == "missing":
+        return "is required and missing"
+    if first["type"] == "extra_forbidden":
+        accepted = _fields(keys[:-1])
+        return f"is unknown.{did_you_mean(keys[-1], accepted)} Accepted here: {', '.join(accepted)}."
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    value = first["input"]
+    expected = " or ".join(dict.fromkeys(_expected(details) for details in found))
+    hint = ""
+    if isinstance(value, str):
+        choices = [c for d in found for c in re.findall(r"'([^']*)'", str(d.get("ctx", {}).get("expected", "")))]
+        hint = did_you_mean(value, choices)
+    elif first["type"] == "string_type" and isinstance(value, (bool, int, float)):
+        hint = "; put it in quotes"
+    return f"expected {expected}, got {shown(value)}{hint}"
+
+
+def _expected(details: ErrorDetails) -> str:
+    message = details["msg"].removeprefix("Input should be ")
+    message = _EXPECTED.get(details["type"], message)
+    return f"a number {message}" if message.startswith(("greater", "less")) else message
+
+
+def _fields(keys: Keys) -> list[str]:
     """The keys that the section at `keys` accepts."""
+    model: type[BaseModel] = TrainOptions
     for key in keys:
         field = model.model_fields.get(key)
         if field is None:
-            from mvmsr.config.schema import ValSet
-
-            return list(ValSet.model_fields) if key.startswith("val") else []
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+            return list(ValSet.model_fields)
+        assert isinstance(field.annotation, type)
+        model = field.annotation
     return list(model.model_fields)
-
-
-def _suggest(key: str, model: type[BaseModel], parent: tuple[str, ...]) -> str:
-    return did_you_mean(key, _fields(model, parent))

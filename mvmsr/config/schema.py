@@ -1,21 +1,35 @@
 """What an options file of a training run may say: BasicSR's key names, typed and frozen.
 
 Sections that name a `type` (networks, losses, data sets, optimizers) keep their other keys as arguments; they are
-checked against the class's constructor when the run is built.
+checked against the class's constructor when the run is built. A key with nothing behind it (`~`) counts as not written.
 """
 
 from __future__ import annotations
 
+import copy
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from mvmsr.config.errors import OptionsError, Problem
-from mvmsr.config.yaml_source import Keys, Source
+from mvmsr.config.yaml_source import LARGEST, Keys, Source
 
 
 def _whole(value: Any) -> Any:
     """`4e5` is how people write iteration counts; a float without a fraction is a whole number."""
+    if isinstance(value, tuple):
+        return tuple(_whole(v) for v in value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -24,27 +38,55 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
-Positive = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
+def _file_name(value: str) -> str:
+    """Names become files and folders, and must not lead anywhere else."""
+    if not re.fullmatch(r"\w([\w.\- ]*[\w\-])?", value) or len(value.encode()) > 200:
+        raise ValueError(
+            f"expected the name of a folder, got {value!r}; letters, digits, `_`, `-`, `.` and spaces make one, "
+            "beginning with a letter or digit, at most 200 bytes long"
+        )
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=LARGEST)]
+Positive = Annotated[int, BeforeValidator(_whole), Field(gt=0, le=LARGEST)]
+FileName = Annotated[str, AfterValidator(_file_name)]
 
 
 class Section(BaseModel):
     """A part of the options with a fixed set of keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, values: Any) -> Any:
+        return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 
 class Component(BaseModel):
     """A `type` and the arguments of its constructor."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
     type: str
 
     @property
     def args(self) -> dict[str, Any]:
-        """The constructor's arguments as written."""
-        return dict(self.model_extra or {})
+        """The constructor's arguments as written; a copy."""
+        return copy.deepcopy(self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {k: v for k, v in values.items() if v is not None or k not in cls.model_fields}
+
+    @model_serializer(mode="wrap")
+    def _keep_nulls(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # None as an argument is the user's word, whatever the dump leaves out.
+        return {**handler(self), **self.args}
 
 
 class Optimizer(Component):
@@ -52,6 +94,15 @@ class Optimizer(Component):
 
     type: str = "Adam"
     lr: Annotated[float, Field(gt=0)] = 1e-4
+
+
+class Scheduler(Component):
+    """A learning-rate schedule with its arguments; `milestones: [1e5, 2e5]` are iteration counts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counts(cls, values: Any) -> Any:
+        return {k: _whole(v) for k, v in values.items()} if isinstance(values, dict) else values
 
 
 class TrainSet(Component):
@@ -66,18 +117,24 @@ class TrainSet(Component):
 class ValSet(Section):
     """A set to validate on; without `dataroot_gt`, the set of that name below the data root."""
 
-    name: str
-    type: str = "PairedImageDataset"
+    name: FileName
+    type: Literal["PairedImageDataset"] = "PairedImageDataset"
     dataroot_gt: str | None = None
     dataroot_lq: str | None = None
     filename_tmpl: str = "{}"
     meta_info_file: str | None = None
 
+    @model_validator(mode="after")
+    def _needs_gt(self) -> ValSet:
+        where = ("dataroot_lq", "filename_tmpl", "meta_info_file")
+        useless = [key for key in where if getattr(self, key) != type(self).model_fields[key].default]
+        if self.dataroot_gt is None and useless:
+            raise ValueError(f"dataroot_gt is missing, without which {', '.join(useless)} would have no effect")
+        return self
 
-class Datasets(BaseModel):
+
+class Datasets(Section, extra="allow"):
     """`train`, and any number of `val`, `val_2`, ..."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     train: TrainSet
     __pydantic_extra__: dict[str, ValSet]
@@ -87,11 +144,21 @@ class Datasets(BaseModel):
         """The validation sets in the order of the file."""
         return tuple((self.__pydantic_extra__ or {}).values())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_by_key(cls, values: Any) -> Any:
+        """A set that says where its pictures are needs no name of its own."""
+        if not isinstance(values, dict):
+            return values
+        nameless = (k for k, v in values.items() if k != "train" and isinstance(v, dict) and v.get("name") is None)
+        named = {k: {**values[k], "name": k} for k in nameless if values[k].get("dataroot_gt") is not None}
+        return {**values, **named}
+
     @model_validator(mode="after")
-    def _names(self) -> Datasets:
-        for key in self.__pydantic_extra__ or {}:
-            if not key.startswith("val"):
-                raise ValueError(f"{key!r} is unknown here; data sets are called train, val, val_2, ...")
+    def _names_differ(self) -> Datasets:
+        names = [val.name for val in self.val]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two validation sets have the name {twice[0]!r}; scores are kept by name, so rename one")
         return self
 
 
@@ -106,19 +173,18 @@ class Paths(Section):
     experiments_root: str = "experiments"
 
 
-class Train(BaseModel):
+class Train(Section, extra="allow"):
     """Schedule, optimizers, and one weighted loss term for every `<name>_opt`."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-    __pydantic_extra__: dict[str, Component | None]
+    __pydantic_extra__: dict[str, Component]
 
     total_iter: Positive
-    warmup_iter: Annotated[int, BeforeValidator(_whole)] = -1
+    warmup_iter: Annotated[int, BeforeValidator(_whole), Field(ge=-1, le=LARGEST)] = -1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     optim_g: Optimizer = Optimizer()
     optim_d: Optimizer = Optimizer()
     optim_m: Optimizer = Optimizer()
-    scheduler: Component | None = None
+    scheduler: Scheduler | None = None
     update: Literal["alternating", "simultaneous"] = "alternating"
     accumulate: Positive = 1
     grad_clip: Annotated[float, Field(gt=0)] | None = None
@@ -130,8 +196,7 @@ class Train(BaseModel):
     @property
     def terms(self) -> dict[str, Component]:
         """The loss terms, named by their keys without `_opt`."""
-        extra = self.__pydantic_extra__ or {}
-        return {key.removesuffix("_opt"): value for key, value in extra.items() if value is not None}
+        return {key.removesuffix("_opt"): value for key, value in (self.__pydantic_extra__ or {}).items()}
 
 
 class Val(Section):
@@ -158,7 +223,7 @@ class Logger(Section):
 class TrainOptions(Section):
     """All options of a training run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w][\w.\- ]*$")]
+    name: FileName
     scale: Positive = 4
     manual_seed: Count = 0
     device: str = "auto"

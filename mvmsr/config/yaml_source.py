@@ -2,43 +2,76 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from mvmsr.config.errors import OptionsError, Problem
 
 Keys = tuple[str, ...]
 
 # Aliases make a document's tree larger than its text; a hostile file could make it exponentially so.
-_MAX_NODES = 100_000
+_MAX_NODES = 20_000
+_MAX_DEPTH = 50
+
+LARGEST = 2**63 - 1
+"""The largest whole number in options; what they end up in (tensors, seeds, JSON readers) takes no more."""
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = tuple(_TAG + name for name in ("null", "bool", "int", "float", "str"))
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML follows YAML 1.1, where `1e-4` is a string; here it is the number that everybody means."""
+    """PyYAML follows YAML 1.1, in which `1e-4` is text, `1:30` is 90, `010` is 8 and `2024-05-01` is a date.
+
+    Here the first is the number that everybody means, and the others are text, as run names are.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        """As PyYAML's, but refuses deep nesting, on which it would spend seconds before Python's stack ends."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise ComposerError(None, None, f"nested deeper than {_MAX_DEPTH} levels; is it options?", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in (_TAG + "null", _TAG + "bool", _TAG + "merge")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    _TAG + "int", re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0b[01]+)\Z"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    _TAG + "float",
+    re.compile(
+        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z"
+        r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
+    ),
     list("-+0123456789."),
 )
 
 
 @dataclass
 class Source:
-    """Where each key of a set of options was written: a line of the file, or a `--set` on the command line."""
+    """Where each key of a set of options was written: a line of the file, or a `--set` on the command line.
 
-    path: str
-    lines: dict[Keys, int] = field(default_factory=dict)
-    overridden: set[Keys] = field(default_factory=set)
+    Options are equal when their values are, wherever they were written; so all sources compare equal.
+    """
+
+    path: str = field(compare=False)
+    lines: dict[Keys, int] = field(default_factory=dict, compare=False)
+    overridden: set[Keys] = field(default_factory=set, compare=False)
 
     def where(self, keys: Keys) -> str:
         """`file:line` of the key, or of its nearest ancestor that was written down."""
@@ -52,6 +85,11 @@ class Source:
     def problem(self, keys: Keys, message: str) -> Problem:
         """A problem with the value at `keys`."""
         return Problem(self.where(keys), ".".join(keys), message)
+
+    def override(self, keys: Keys) -> None:
+        """From now on the value at `keys`, with all that is below it, comes from the command line."""
+        self.lines = {k: line for k, line in self.lines.items() if k[: len(keys)] != keys}
+        self.overridden = {k for k in self.overridden if k[: len(keys)] != keys} | {keys}
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Source]:
@@ -67,7 +105,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Source]:
         raise OptionsError([Problem(str(path), "", f"cannot read the options file: {error}")]) from error
     value = parse_yaml(text, source)
     if not isinstance(value, dict):
-        raise OptionsError([Problem(str(path), "", "expected a mapping of options, such as `name: my_run`")])
+        found = "an empty file" if value is None else shown(value)
+        message = f"expected a mapping of options, such as `name: my_run`; got {found}"
+        raise OptionsError([Problem(str(path), "", message)])
     return value, source
 
 
@@ -75,60 +115,119 @@ def parse_yaml(text: str, source: Source) -> Any:
     """The value of a YAML text; the lines of its keys are added to `source`.
 
     Raises:
-        OptionsError: the text is not YAML, uses tags, or names a key twice.
+        OptionsError: the text is not YAML, uses tags or numbers that are not finite, or names a key twice.
     """
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        return _construct(loader, node, (), source, [0]) if node is not None else None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, OptionsError):
-            raise
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source.path}:{mark.line + 1}" if mark else source.path
-        raise OptionsError(
-            [Problem(where, "", f"not valid YAML: {getattr(error, 'problem', None) or error}")]
-        ) from error
-    finally:
-        loader.dispose()
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            return _Reader(loader, source).value(node, (), 0) if node is not None else None
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        where = f"{source.path}:{error.problem_mark.line + 1}" if error.problem_mark else source.path
+        raise OptionsError([Problem(where, "", f"not valid YAML: {error.problem}")]) from error
+    except yaml.YAMLError as error:
+        raise OptionsError([Problem(source.path, "", f"not valid YAML: {' '.join(str(error).split())}")]) from error
 
 
-def _construct(loader: _Loader, node: yaml.Node, keys: Keys, source: Source, count: list[int]) -> Any:
-    count[0] += 1
-    if count[0] > _MAX_NODES:
-        raise OptionsError([source.problem(keys, f"the document has more than {_MAX_NODES} values; is it options?")])
-    if isinstance(node, yaml.SequenceNode):
-        return tuple(_construct(loader, child, keys, source, count) for child in node.value)
-    if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
-    loader.flatten_mapping(node)
-    mapping: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = str(loader.construct_object(key_node))
-        if key in mapping:
-            line = key_node.start_mark.line + 1
-            raise OptionsError([Problem(f"{source.path}:{line}", ".".join((*keys, key)), "this key stands here twice")])
-        source.lines[(*keys, key)] = key_node.start_mark.line + 1
-        mapping[key] = _construct(loader, value_node, (*keys, key), source, count)
-    return mapping
+@dataclass
+class _Reader:
+    """Turns the nodes of one document into plain values."""
+
+    loader: _Loader
+    source: Source
+    count: int = 0
+
+    def value(self, node: yaml.Node, keys: Keys, depth: int) -> Any:
+        self.count += 1
+        if self.count > _MAX_NODES:
+            raise self._error(node, keys, f"the document has more than {_MAX_NODES} values; is it options?")
+        if depth > _MAX_DEPTH:
+            raise self._error(node, keys, f"nested deeper than {_MAX_DEPTH} levels; is it options?")
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            return self._mapping(node, keys, depth)
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            return tuple(self.value(child, keys, depth + 1) for child in node.value)
+        if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
+            return self._scalar(node, keys)
+        tag = node.tag.replace(_TAG, "!!")
+        raise self._error(node, keys, f"the tag {tag} is not for options; write plain numbers, texts and lists")
+
+    def _scalar(self, node: yaml.ScalarNode, keys: Keys) -> Any:
+        try:
+            value = self.loader.construct_object(node)
+        except (ValueError, KeyError) as error:  # `!!int five`
+            tag = node.tag.replace(_TAG, "")
+            raise self._error(node, keys, f"{shown(node.value)} cannot be read as !!{tag}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._error(node, keys, f"expected a finite number, got {node.value}")
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise self._error(node, keys, f"expected a number of at most {LARGEST}, got {shown(node.value)}")
+        return value
+
+    def _mapping(self, node: yaml.MappingNode, keys: Keys, depth: int) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _TAG + "merge":
+                merged = {**self._merged(value_node, keys, depth), **merged}
+        own: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _TAG + "merge":
+                continue
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _SCALARS:
+                raise self._error(key_node, keys, "expected a name as key, such as `lr`")
+            key = key_node.value  # as written: `on` and `1` are names here, not true and a number
+            if key in own:
+                raise self._error(key_node, (*keys, key), "this key stands here twice")
+            self.source.lines[(*keys, key)] = key_node.start_mark.line + 1
+            own[key] = self.value(value_node, (*keys, key), depth + 1)
+        return {**merged, **own}
+
+    def _merged(self, node: yaml.Node, keys: Keys, depth: int) -> dict[str, Any]:
+        """What `<<: *anchor` or `<<: [*one, *other]` brings in; of two, the first one's values stand."""
+        value = self.value(node, keys, depth + 1)
+        result: dict[str, Any] = {}
+        for part in value if isinstance(value, tuple) else (value,):
+            if not isinstance(part, dict):
+                raise self._error(node, keys, f"`<<` merges a section in, got {shown(part)}")
+            result = {**part, **result}
+        return result
+
+    def _error(self, node: yaml.Node, keys: Keys, message: str) -> OptionsError:
+        where = f"{self.source.path}:{node.start_mark.line + 1}"
+        return OptionsError([Problem(where, ".".join(keys), message)])
 
 
 def apply_override(values: dict[str, Any], assignment: str, source: Source) -> None:
     """Set one value in place from `a.b.c=value`, where the value is read as YAML (`1e-4` is a number).
 
     Raises:
-        OptionsError: there is no `=`, or the key runs through something that is not a mapping.
+        OptionsError: there is no `=`, the value is not YAML, or the key runs through something that is not a mapping.
     """
     dotted, equals, text = assignment.partition("=")
-    keys = tuple(dotted.strip().split("."))
+    keys = tuple(part.strip() for part in dotted.split("."))
     if not equals or not all(keys):
         raise OptionsError([Problem(f"--set {assignment}", "", "expected key=value, such as train.optim_g.lr=2e-4")])
+    try:
+        value = parse_yaml(text, Source(""))
+    except OptionsError as error:
+        problem = error.problems[0]
+        dotted = ".".join((*keys, problem.key) if problem.key else keys)
+        raise OptionsError([Problem(f"--set {assignment}", dotted, problem.message)]) from error
     target = values
     for depth, key in enumerate(keys[:-1], start=1):
         if target.get(key) is None:
             target[key] = {}
+        if not isinstance(target[key], dict):
+            message = f"is the value {shown(target[key])}, not a section that could hold {keys[depth]}"
+            raise OptionsError([Problem(f"--set {assignment}", ".".join(keys[:depth]), message)])
         target = target[key]
-        if not isinstance(target, dict):
-            raise OptionsError([Problem(f"--set {assignment}", ".".join(keys[:depth]), "is a value, not a section")])
-    target[keys[-1]] = parse_yaml(text, Source(f"--set {dotted}"))
-    source.overridden.add(keys)
+    target[keys[-1]] = value
+    source.override(keys)
+
+
+def shown(value: Any, length: int = 100) -> str:
+    """The value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
