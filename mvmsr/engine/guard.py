@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,8 @@ class FiniteGuard:
 
     Args:
         device: where the losses live.
-        lag: how many updates the host's look may lag behind the device's; 0 looks at once (free on a CPU).
+        lag: how many updates the host's look may lag behind the device's; 0 looks at once (free on a CPU). Optimizers
+            that cannot skip a step on the device (those that are not fused) are looked at at once in any case.
     """
 
     def __init__(self, device: torch.device, lag: int | None = None) -> None:
@@ -55,15 +57,17 @@ class FiniteGuard:
         """
         stacked = torch.stack([value.detach().float() for value in values.values()])
         ready = None
-        if self._lag:
+        plain: Any = getattr(optimizer, "optimizer", optimizer)  # Fabric's wrapper would keep the flag to itself
+        lag = self._lag if getattr(plain, "_step_supports_amp_scaling", False) else 0
+        if lag:
             # torch's fused optimizers skip their step where this is 1, as they do for gradient scalers.
-            optimizer.found_inf = (~torch.isfinite(stacked).all()).float().reshape(1)  # type: ignore[attr-defined]
+            plain.found_inf = (~torch.isfinite(stacked).all()).float()
             stacked = stacked.to("cpu", non_blocking=True)
             if torch.cuda.is_available():
                 ready = torch.cuda.Event()
                 ready.record()
         self._pending.append(_Pending(iteration, network, tuple(names), tuple(values), stacked, ready))
-        while len(self._pending) > self._lag:
+        while len(self._pending) > lag:
             self._look(self._pending.popleft())
 
     def flush(self) -> None:

@@ -74,7 +74,7 @@ def test_auto_resume_of_nothing_begins(pictures: Path, tmp_path: Path, console: 
 def test_other_networks_are_refused(finished: Path, pictures: Path, tmp_path: Path, console: Console) -> None:
     shutil.copytree(finished / "tiny", tmp_path / "tiny")
     other = {"network_g": {"type": "MSRResNet", "num_feat": 4, "num_block": 1}}
-    with pytest.raises(CheckpointError, match="holds .*SRResNet.*but the options describe .*MSRResNet"):
+    with pytest.raises(CheckpointError, match=r"holds .*SRResNet.*but the options describe .*MSRResNet"):
         train(tiny_options(tmp_path, pictures, changes=other), auto_resume=True, console=console)
 
 
