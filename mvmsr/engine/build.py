@@ -94,7 +94,7 @@ def build(options: TrainOptions) -> Experiment:
     _load_pretrained(options, modules)
     terms = {name: _term(options, name, spec) for name, spec in options.train.terms.items()}
 
-    guard = FiniteGuard(device)
+    guard = FiniteGuard(device, scaled=precision == "16-mixed")
     players, schedules, base_lrs, running = {}, {}, {}, {}
     objectives = terms_by_network(terms)
     for key, name in NETWORKS.items():
@@ -103,7 +103,7 @@ def build(options: TrainOptions) -> Experiment:
         module = modules[name].to(device)
         if channels_last:
             module = module.to(memory_format=torch.channels_last)
-        optimizer = _optimizer(getattr(options.train, f"optim_{key[-1]}"), module, device)
+        optimizer = _optimizer(options, f"optim_{key[-1]}", module, device, precision)
         base_lrs[name] = [group["lr"] for group in optimizer.param_groups]
         schedules[name] = _schedule(options, base_lrs[name][0])
         runs = torch.compile(module) if _compiles(options, device) else module
@@ -139,7 +139,10 @@ def build_batches(options: TrainOptions) -> TrainBatches:
 def _network(options: TrainOptions, key: str) -> nn.Module:
     spec: Component = getattr(options, key)
     constructor = ARCHS.get(spec.type)
-    network = constructor(**network_args(options, key))
+    try:
+        network = constructor(**network_args(options, key))
+    except ValueError as error:
+        raise options.error((key,), str(error)) from error
     if key == "network_g" and getattr(network, "scale", options.scale) != options.scale:
         raise options.error((key,), f"{spec.type} upscales by {network.scale}, but scale is {options.scale}")
     return network
@@ -181,12 +184,16 @@ def _term(options: TrainOptions, name: str, spec: Component) -> Term:
         raise options.error(("train", f"{name}_opt"), str(error)) from error
 
 
-def _optimizer(spec: Component, module: nn.Module, device: torch.device) -> Optimizer:
-    constructor = getattr(torch.optim, spec.type)
-    args = {"lr": spec.lr, **spec.args}  # type: ignore[attr-defined]
+def _optimizer(options: TrainOptions, key: str, module: nn.Module, device: torch.device, precision: str) -> Optimizer:
+    spec = getattr(options.train, key)
+    args = {"lr": spec.lr, **spec.args}
+    # A fused optimizer unscales float16's gradients within its step, too late for their norm and for clipping.
     if "fused" not in args and spec.type in ("Adam", "AdamW", "SGD") and device.type in ("cuda", "cpu"):
-        args["fused"] = True
-    return constructor([p for p in module.parameters() if p.requires_grad], **args)
+        args["fused"] = precision != "16-mixed"
+    try:
+        return getattr(torch.optim, spec.type)([p for p in module.parameters() if p.requires_grad], **args)
+    except (ValueError, TypeError) as error:
+        raise options.error(("train", key), f"{spec.type} refuses its arguments: {error}") from error
 
 
 def _schedule(options: TrainOptions, base_lr: float) -> Schedule:
@@ -208,6 +215,7 @@ def _compiles(options: TrainOptions, device: torch.device) -> bool:
 def _clip(fabric: Fabric, max_norm: float | None, network: nn.Module, optimizer: Optimizer) -> Tensor:
     if max_norm is not None:
         return fabric.clip_gradients(network, optimizer, max_norm=max_norm, error_if_nonfinite=False)
+    fabric.strategy.precision.unscale_gradients(getattr(optimizer, "optimizer", optimizer))  # no-op but for 16-mixed
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 

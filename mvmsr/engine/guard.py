@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+GRADIENT_NORM = "gradient norm"
+"""What the norm is called among the values of an update."""
+
 
 class NonFiniteLossError(RuntimeError):
     """A loss term or a gradient became NaN or infinite; the weights are those before the update."""
@@ -37,10 +40,13 @@ class FiniteGuard:
         device: where the losses live.
         lag: how many updates the host's look may lag behind the device's; 0 looks at once (free on a CPU). Optimizers
             that cannot skip a step on the device (those that are not fused) are looked at at once in any case.
+        scaled: whether a gradient scaler is at work. Gradients that overflow are then everyday: it skips the step and
+            lowers its scale. Only the terms are checked.
     """
 
-    def __init__(self, device: torch.device, lag: int | None = None) -> None:
+    def __init__(self, device: torch.device, lag: int | None = None, scaled: bool = False) -> None:
         self._lag = (4 if device.type == "cuda" else 0) if lag is None else lag
+        self._scaled = scaled
         self._pending: deque[_Pending] = deque()
 
     def check(
@@ -55,6 +61,8 @@ class FiniteGuard:
         Raises:
             NonFiniteLossError: naming terms, network, iteration and pictures.
         """
+        if self._scaled:
+            values = {name: value for name, value in values.items() if name != GRADIENT_NORM}
         stacked = torch.stack([value.detach().float() for value in values.values()])
         ready = None
         plain: Any = getattr(optimizer, "optimizer", optimizer)  # Fabric's wrapper would keep the flag to itself

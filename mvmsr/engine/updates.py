@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mvmsr.engine.guard import GRADIENT_NORM
 from mvmsr.engine.objective import WeightedTerm, evaluate_terms
 from mvmsr.engine.step import Step, View
 
@@ -132,7 +133,7 @@ def _check(player: Player, parts: list[Values], steps: Sequence[Step]) -> Values
     means = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
     norm = player.clip(player.network, player.optimizer)
     pictures = [name for step in steps for name in step.images.names]
-    player.check(player.name, {**means, "gradient norm": norm}, pictures, player.optimizer)
+    player.check(player.name, {**means, GRADIENT_NORM: norm}, pictures, player.optimizer)
     # A term of two objectives (a GAN's) is logged under both networks' names.
     prefix = {"generator": "g", "discriminator": "d", "metric_net": "m"}[player.name]
     return {**{f"loss_{prefix}/{name}": value for name, value in means.items()}, f"grad_norm/{player.name}": norm}
