@@ -1,4 +1,4 @@
-"""A convolution of a pixel-shuffled map, done before the shuffle, and a scalar PReLU: the same values, sooner."""
+"""A convolution of a pixel-shuffled map, done before the shuffle: the same values, sooner."""
 
 from __future__ import annotations
 
@@ -58,18 +58,3 @@ def fold_weight(weight: Tensor, factor: int) -> Tensor:
     windows = torch.stack([padded[..., a : a + span, b : b + span] for a in shifts for b in shifts], 1)
     cells = windows.view(out_ch, factor**2, in_ch, folded_size, factor, folded_size, factor)
     return cells.permute(0, 1, 2, 4, 6, 3, 5).reshape(out_ch * factor**2, in_ch * factor**2, folded_size, folded_size)
-
-
-class ScalarPReLU(nn.PReLU):
-    """`max(x, 0) + weight * min(x, 0)` with one learned weight, from 0.25.
-
-    On the CPU as an interpolation between relu(x) and x: PyTorch's own PReLU has no vectorised gradient there.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(num_parameters=1, init=0.25)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":
-            return super().forward(x)
-        return torch.lerp(F.relu(x), x, self.weight.to(x.dtype))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mvmsr.archs.shuffled_conv import ScalarPReLU, ShuffledConv2d
+from mvmsr.archs.scalar_prelu import ScalarPReLU
+from mvmsr.archs.shuffled_conv import ShuffledConv2d
 from mvmsr.archs.upsampler import make_upsampler, shuffle_factors
 from mvmsr.registry import ARCHS
 

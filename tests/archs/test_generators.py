@@ -10,7 +10,8 @@ from torch import nn
 from mvmsr import basicsr_shim
 from mvmsr.archs import RDN, MSRResNet, NSRNet, SRResNet, count_parameters
 from mvmsr.archs.dense_block import ResidualDenseBlock
-from mvmsr.archs.shuffled_conv import ScalarPReLU, ShuffledConv2d
+from mvmsr.archs.scalar_prelu import ScalarPReLU
+from mvmsr.archs.shuffled_conv import ShuffledConv2d
 from mvmsr.archs.upsampler import make_upsampler, shuffle_factors
 
 
@@ -104,6 +105,22 @@ def test_prelu_by_hand_with_its_gradients():
     assert x.grad[0] == 0.25
     assert x.grad[2] == 10.0
     assert activation.weight.grad.tolist() == [-2.0]
+
+
+@pytest.mark.parametrize("slope", [0.25, 1.5, 0.0, -0.3])
+def test_prelu_has_the_values_and_gradients_of_torch_for_every_slope(slope):
+    ours, theirs = ScalarPReLU().double(), nn.PReLU().double()
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    grad = torch.randn_like(x)
+    results = []
+    for module in (ours, theirs):
+        nn.init.constant_(module.weight, slope)
+        image = x.clone().requires_grad_()
+        y = module(image)
+        y.backward(grad)
+        results.append((y, image.grad, module.weight.grad))
+    for mine, reference in zip(*results, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("upscale", [0, -2, 5, 6])
