@@ -29,6 +29,7 @@ setup(
         "pyyaml>=6.0",
         "opencv-python>=4.9",
         "numpy>=1.26",
+        "scipy>=1.11",
         "pillow>=10.3",
         "safetensors>=0.4.3",
         "spandrel>=0.4",

@@ -81,7 +81,7 @@ def build(options: TrainOptions) -> Experiment:
     """
     device = pick_device(options.device)
     precision = pick_precision(options.precision, device)
-    channels_last = pick_channels_last(options.channels_last, device, precision)
+    channels_last = _channels_last(options, device, precision)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
@@ -127,6 +127,14 @@ def build(options: TrainOptions) -> Experiment:
         guard=guard,
         ema=ema,
     )
+
+
+def _channels_last(options: TrainOptions, device: torch.device, precision: str) -> bool:
+    """As `pick_channels_last`; `auto` leaves it where a network is BasicSR's, since many of those call `view`."""
+    specs = [spec for key in NETWORKS if (spec := getattr(options, key)) is not None]
+    if options.channels_last == "auto" and any(ARCHS.get(s.type).__module__.startswith("basicsr.") for s in specs):
+        return False
+    return pick_channels_last(options.channels_last, device, precision)
 
 
 def build_batches(options: TrainOptions) -> TrainBatches:

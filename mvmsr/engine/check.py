@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from mvmsr.config import Component, OptionsError, Problem, TrainOptions
-from mvmsr.engine.arguments import argument_problems
+from mvmsr.engine.arguments import accepted_arguments, argument_problems
 from mvmsr.engine.schedule import SCHEDULES
 from mvmsr.engine.step import NEEDS_NETWORK
+from mvmsr.pretrained import MissingWeights, locate
 from mvmsr.registry import ARCHS, DATASETS, LOSSES, Registry, RegistryError, did_you_mean
 
 _OBJECTIVE_KEYS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
@@ -53,7 +54,20 @@ def _component(
     if hasattr(constructor, "extractor_spec"):
         supplied = (*supplied, "extractor")
     found = argument_problems(constructor, {k: v for k, v in spec.args.items() if k not in supplied}, supplied)
-    return [options.problem((*keys, name), message) for name, message in found]
+    problems = [options.problem((*keys, name), message) for name, message in found]
+    if not problems and hasattr(constructor, "extractor_spec"):
+        problems += _extractor(options, keys, spec, constructor)
+    return problems
+
+
+def _extractor(options: TrainOptions, keys: tuple[str, ...], spec: Component, constructor: Any) -> list[Problem]:
+    """Whether the pretrained network of a term is on this machine; before hours go into packing the pictures."""
+    try:
+        extractor = constructor.extractor_spec(**accepted_arguments(constructor.extractor_spec, spec.args))
+        locate(extractor["vgg_type"])
+    except (ValueError, KeyError, MissingWeights) as error:
+        return [options.problem(keys, str(error.args[0]))]
+    return []
 
 
 def _optimizer(options: TrainOptions, key: str) -> list[Problem]:

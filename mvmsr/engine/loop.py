@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from mvmsr.config import TrainOptions
@@ -19,6 +17,7 @@ from mvmsr.engine.check import check
 from mvmsr.engine.checkpoint import clear_leftovers, latest_checkpoint, prune, save_checkpoint
 from mvmsr.engine.iteration import embedding_health, run_iteration, to_device
 from mvmsr.engine.logs import RunningMeans, StatsLog, read_stats
+from mvmsr.engine.memory import peak_memory_mib
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash
 from mvmsr.engine.state import collect_state, restore_state
@@ -106,7 +105,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
                 report |= {
                     "step_seconds": elapsed / count,
                     "data_seconds": data_seconds / count,
-                    "memory_mib": _memory(),
+                    "memory_mib": peak_memory_mib(),
                 }
                 run.stats.write(iteration, report)
                 progress.report(iteration, report)
@@ -183,15 +182,3 @@ def _save_weights(run: Run, label: str) -> None:
             "options_sha256": options_hash(options),
         },
     )
-
-
-def _memory() -> float:
-    """Peak memory so far in MiB: of the GPU where there is one, else of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

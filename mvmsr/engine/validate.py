@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -110,19 +110,19 @@ def build_validation(options: TrainOptions) -> Validation | None:
     if not options.datasets.val:
         return None
     try:
-        protocol = make_protocol(options.val.protocol, options.scale)
+        protocol = make_protocol(options.val.protocol, options.scale, options.val.crop_border)
     except ProtocolError as error:
         raise options.error(("val", "protocol"), str(error)) from error
-    if options.val.crop_border is not None and options.val.crop_border != protocol.crop_border:
-        name = f"{protocol.name}_crop{options.val.crop_border}"
-        protocol = replace(protocol, name=name, crop_border=options.val.crop_border)
+    if protocol.luma_first:
+        message = f"{protocol.name} exists for bicubic upscaling alone; use y, which differs by hundredths of a dB"
+        raise options.error(("val", "protocol"), message)
     try:
         metrics, missing = build_metrics(options.val.metrics)
     except RegistryError as error:
         raise options.error(("val", "metrics"), str(error)) from error
     for metric in missing:
         log.warning("Validation goes on without %s: %s", metric.metric, metric.why)
-    if not metrics:
+    if not metrics and options.val.metrics:
         raise options.error(("val", "metrics"), "none of the metrics can be computed on this machine")
     sets = [_image_set(options, spec) for spec in options.datasets.val]
     return Validation(sets, metrics, protocol, options.val.samples, options.val.save_img)

@@ -1,0 +1,43 @@
+"""The `mvmsr` command. Every subcommand is a file of its own and imports what is heavy when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mvmsr.cli import datasets, export, models, test, train, upscale
+
+app = typer.Typer(
+    name="mvmsr",
+    help="Train, benchmark and use x4 super-resolution models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+app.command("train")(train.command)
+app.command("test", cls=test.SeveralValues)(test.command)
+app.command("upscale")(upscale.command)
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(models.app, name="models")
+app.command("export")(export.command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from mvmsr import __version__
+
+        typer.echo(f"mvmsr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Train, benchmark and use x4 super-resolution models."""
+
+
+def main() -> None:
+    """Entry point of the `mvmsr` command."""
+    app()

@@ -1,0 +1,74 @@
+"""`mvmsr doctor`: what this machine and a run have, lack, and can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mvmsr.cli.doctor_findings import Finding
+
+
+def command(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run directory to check instead of the machine.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets.")
+    ] = None,
+    weights_dir: Annotated[
+        Path | None, typer.Option(help="Folder of pretrained files; also $MVMSR_WEIGHTS_DIR.")
+    ] = None,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure for a few seconds.")] = True,
+) -> None:
+    """Show what is installed, which device and precision are used and how fast they are, and which data and weights
+    are missing; or check a run. Exits 1 only when something is broken, not when something optional is missing.
+    """
+    import json
+
+    from rich.console import Console
+
+    from mvmsr.cli.doctor_findings import as_document, is_broken
+
+    findings = _of_run(run) if run is not None else _of_machine(data_root, weights_dir, speed)
+    if as_json:
+        typer.echo(json.dumps(as_document(findings), indent=1, ensure_ascii=False))
+    else:
+        _show(findings, Console())
+    if is_broken(findings):
+        raise typer.Exit(1)
+
+
+def _of_machine(data_root: Path | None, weights_dir: Path | None, speed: bool) -> list[Finding]:
+    from mvmsr.cli.doctor_files import data_sets, weights
+    from mvmsr.cli.doctor_findings import is_broken
+    from mvmsr.cli.doctor_machine import computing, measured_speed, room, versions
+
+    findings = [*versions(), *computing()]
+    if speed and not is_broken(findings):
+        findings += measured_speed()
+    return [*findings, *room(data_root), *data_sets(data_root), *weights(weights_dir)]
+
+
+def _of_run(run: Path) -> list[Finding]:
+    from mvmsr.cli.doctor_run import check_run
+
+    return [*check_run(run)]
+
+
+def _show(findings: list[Finding], console: object) -> None:
+    from rich.console import Console
+
+    from mvmsr.cli.doctor_findings import State, rich_table
+
+    assert isinstance(console, Console)
+    for section in dict.fromkeys(finding.section for finding in findings):
+        console.print(rich_table(section, [finding for finding in findings if finding.section == section]))
+        console.print()
+    broken = sum(finding.state is State.broken for finding in findings)
+    missing = sum(finding.state is State.missing for finding in findings)
+    verdict = f"{broken} broken" if broken else "Nothing is broken"
+    console.print(f"{verdict}; {missing} optional things are missing." if missing else f"{verdict}.")

@@ -1,0 +1,74 @@
+"""`mvmsr train`: a run from an options file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def command(
+    opt: Annotated[Path, typer.Option("-opt", "--opt", help="Options file, such as options/train/....yml.")],
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        typer.Option("--set", help="Override one option: --set train.optim_g.lr=2e-4. Several."),
+    ] = None,
+    auto_resume: Annotated[
+        bool, typer.Option("--auto-resume", help="Continue from the run's newest checkpoint, if it has one.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and build everything, show sizes and cost, and stop.")
+    ] = False,
+    data_root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."),
+    ] = None,
+) -> None:
+    """Train a model from a YAML options file; Ctrl-C saves before it leaves."""
+    import logging
+    import os
+
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.config import OptionsError, load
+
+    console = Console(stderr=True)
+    handler = RichHandler(console=console, show_path=False, omit_repeated_times=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", datefmt="%H:%M:%S", handlers=[handler], force=True)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    if data_root is not None:
+        os.environ["MVMSR_DATA_ROOT"] = data_root
+    with shown_as_messages(OptionsError):
+        options = load(opt, overrides or ())
+
+    from mvmsr.data.layouts import LayoutError
+    from mvmsr.data.packing import PairError
+    from mvmsr.engine.checkpoint import CheckpointError
+    from mvmsr.engine.guard import NonFiniteLossError
+    from mvmsr.engine.run_dir import RunExistsError
+    from mvmsr.engine.stop import Stopped
+    from mvmsr.inference.weights import WeightsError
+    from mvmsr.pretrained import MissingWeights
+
+    failures = (
+        *(OptionsError, LayoutError, PairError, MissingWeights, WeightsError, RunExistsError),
+        *(NonFiniteLossError, CheckpointError),
+    )
+    with shown_as_messages(*failures):
+        if dry_run:
+            from mvmsr.engine.dry_run import dry_run as show
+
+            show(options, Console())
+            return
+
+        from mvmsr.engine.loop import train
+
+        try:
+            folder = train(options, auto_resume, console)
+        except Stopped as stopped:
+            console.print(f"{stopped}. Continue with --auto-resume.")
+            raise typer.Exit(stopped.exit_status) from stopped
+    Console().print(f"Run: {folder.root}\nWeights: {folder.weights}\nReport: mvmsr report {folder.root}")

@@ -1,0 +1,117 @@
+"""What a run would cost, found out without starting it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mvmsr.archs.flops import multiply_adds
+from mvmsr.archs.param_count import count_parameters
+from mvmsr.config import OptionsError, TrainOptions
+from mvmsr.data.batches import Batch
+from mvmsr.data.layouts import LayoutError, resolve_dataroot
+from mvmsr.engine.build import Experiment, build
+from mvmsr.engine.check import check
+from mvmsr.engine.iteration import run_iteration, to_device
+from mvmsr.engine.memory import peak_memory_mib
+from mvmsr.engine.validate import build_validation
+
+_ENOUGH_SECONDS = 2.0
+
+
+def dry_run(options: TrainOptions, console: Console) -> None:
+    """Validate, build, print parameters, memory and cost per iteration.
+
+    One iteration of a small part of the batch (random pictures) is carried out and scaled up, so that this takes
+    seconds even for a schedule of days. Data that is missing is said, and is no error: the run may be planned for
+    another machine.
+
+    Raises:
+        OptionsError, MissingWeights: see `check` and `build`.
+    """
+    check(options)
+    notes = _data_notes(options)
+    experiment = build(options)
+    batch = options.datasets.train.batch_size_per_gpu
+    gt_size = int(options.datasets.train.args.get("gt_size", 96))
+
+    table = Table("network", "type", "parameters", f"multiply-adds at {gt_size} px", title=f"{options.name} (dry run)")
+    for name, module in experiment.modules.items():
+        side = gt_size // options.scale if name == "generator" else gt_size
+        spec = getattr(options, {"generator": "network_g", "discriminator": "network_d"}.get(name, "network_m"))
+        table.add_row(name, spec.type, f"{count_parameters(module):,}", _multiply_adds(module, side))
+    console.print(table)
+    state = sum(p.numel() for m in experiment.modules.values() for p in m.parameters()) * 16 / 2**20
+    console.print(
+        f"device {experiment.device}, precision {experiment.precision}, channels_last {experiment.channels_last}; "
+        f"weights, gradients and Adam's moments take {state:.0f} MiB"
+    )
+    seconds, measured = _seconds_per_iteration(experiment, batch, gt_size)
+    total = options.train.total_iter
+    scaled = "" if measured == batch else f" (measured with {measured} of the batch's {batch} pictures)"
+    console.print(
+        f"{seconds * options.train.accumulate:.2f} s an iteration on this machine{scaled}; "
+        f"{total:,} iterations take about {_duration(seconds * options.train.accumulate * total)}, "
+        f"peak memory so far {peak_memory_mib():.0f} MiB"
+    )
+    for note in notes:
+        console.print(f"[yellow]{note}[/yellow]")
+    console.print("Options are valid.")
+
+
+def _data_notes(options: TrainOptions) -> list[str]:
+    """What of the data is not here."""
+    notes = []
+    roots: Any = options.datasets.train.args.get("dataroot_gt", ())
+    for root in [roots] if isinstance(roots, str) else roots:
+        try:
+            resolve_dataroot(root)
+        except LayoutError as error:
+            notes.append(f"datasets.train: {error}")
+    try:
+        build_validation(options)
+    except OptionsError as error:
+        if not isinstance(error.__cause__, LayoutError):
+            raise
+        notes.append(str(error))
+    return notes
+
+
+def _multiply_adds(module: torch.nn.Module, side: int) -> str:
+    try:
+        return f"{multiply_adds(module, side, side) / 1e9:.3g} G"
+    except (RuntimeError, ValueError, NotImplementedError):  # a network that cannot run without data
+        return "unknown"
+
+
+def _seconds_per_iteration(experiment: Experiment, batch: int, gt_size: int) -> tuple[float, int]:
+    """Seconds for the whole batch, and the size that was measured: doubled as long as that takes little time."""
+    size = min(2, batch)
+    while True:
+        seconds = min(_time_once(experiment, size, gt_size) for _ in range(2))
+        if size == batch or seconds * 4 > _ENOUGH_SECONDS:
+            return seconds * batch / size, size
+        size = min(size * 2, batch)
+
+
+def _time_once(experiment: Experiment, size: int, gt_size: int) -> float:
+    side = gt_size // experiment.options.scale
+    lq = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8)
+    gt = torch.randint(0, 256, (size, 3, gt_size, gt_size), dtype=torch.uint8)
+    images = to_device(Batch(lq, gt, ["random"] * size, 0), experiment.device, experiment.channels_last)
+    start = time.perf_counter()
+    run_iteration(experiment, [images])
+    if experiment.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
