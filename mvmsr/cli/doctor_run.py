@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from mvmsr.cli.doctor_findings import Finding, State
@@ -52,7 +53,7 @@ def _stats(root: Path) -> Iterator[Finding]:
         remedy = "take these lines out: a continued run keeps nothing behind the first of them"
         yield Finding("Run", "stats", State.broken, problem, remedy)
     iterations = [record["iter"] for record in records]
-    back = next((later for one, later in zip(iterations, iterations[1:], strict=False) if later < one), None)
+    back = next((later for one, later in pairwise(iterations) if later < one), None)
     if back is not None:
         text = f"the log goes back to iteration {back:,} after a later one, as if two processes had written it"
         yield Finding("Run", "stats", State.broken, text, "run one process a run directory")
@@ -112,7 +113,7 @@ def _weights(root: Path) -> Iterator[Finding]:
         try:
             _, info = load_generator(path)
         except WeightsError as error:
-            yield Finding("Run", path.name, State.broken, str(error))
+            yield Finding("Run", "weights", State.broken, str(error))
             continue
         after = (
             f", after {int(info.extra['iterations']):,} iterations"
@@ -120,4 +121,4 @@ def _weights(root: Path) -> Iterator[Finding]:
             else ""
         )
         text = f"{info.arch}, x{info.scale}, {info.parameters:,} values{after}"
-        yield Finding("Run", path.name, State.ok, text, values={"path": str(path)})
+        yield Finding("Run", "weights", State.ok, f"{path.name}: {text}", values={"path": str(path)})
