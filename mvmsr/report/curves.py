@@ -103,7 +103,7 @@ def groups(runs: Sequence[RunFiles]) -> list[Group]:
             "losses",
             "Losses",
             [_simple(runs, key, _loss_title(key), log=True) for key in losses],
-            "Unweighted terms, means since the previous point; the faint line is as logged, the strong one smoothed.",
+            "Terms before their weights; every point is the mean since the point before.",
         ),
         Group(
             "distances",

@@ -106,7 +106,7 @@ def _drawn(group: Group) -> dict[str, Any]:
 def _benchmarks(paths: Sequence[Path]) -> list[Benchmark]:
     """The results, merged where they follow one protocol: figures of different ones must not share a table."""
     try:
-        parts = [read_results(path) for path in paths]
+        parts = [read_results(path) for path in dict.fromkeys(paths)]
     except ResultsError as error:
         raise ReportError(str(error)) from error
     by_protocol: list[list[Results]] = []

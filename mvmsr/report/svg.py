@@ -41,7 +41,7 @@ def draw(panel: Panel, name: str) -> str:
         axes = figure.add_axes((0.115, 0.115, 0.865, 0.855))
         _style(axes, panel)
         for line in panel.lines:
-            _plot(axes, line)
+            _plot(axes, line, panel.logarithmic)
         _limit(axes, panel)
         if panel.styles:
             _legend(axes, panel.styles)
@@ -50,24 +50,29 @@ def draw(panel: Panel, name: str) -> str:
     return _inline(buffer.getvalue(), panel.alt, name)
 
 
-def smooth(values: Sequence[float]) -> np.ndarray:
-    """A centred mean over about a twentieth of the values; shorter towards the ends, blind to nan and infinities.
+def smooth(values: Sequence[float] | np.ndarray, log: bool = False) -> np.ndarray:
+    """The values averaged with their neighbours, by a Gaussian of a fiftieth of their number; few are left as they are.
+
+    Nan and infinite values take no part; where a whole neighbourhood has no other, the result is nan.
 
     >>> smooth([1.0, 2.0, 3.0])
     array([1., 2., 3.])
+
+    Args:
+        log: average logarithms, for positive values on a logarithmic scale.
     """
     array = np.asarray(values, dtype=np.float64)
     if len(array) <= _FEW_POINTS:
         return array
-    half = max(1, len(array) // 40)
+    if log:
+        return np.exp(smooth(np.log(array)))
+    sigma = len(array) / 50
+    offsets = np.arange(-math.ceil(2.5 * sigma), math.ceil(2.5 * sigma) + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
     good = np.isfinite(array)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(good, array, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(good)])
-    centre = np.arange(len(array))
-    reach = np.minimum(half, np.minimum(centre, centre[::-1]))  # symmetric, so that the ends are not pulled inwards
-    count = counts[centre + reach + 1] - counts[centre - reach]
-    total = sums[centre + reach + 1] - sums[centre - reach]
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    weight = np.convolve(good.astype(np.float64), kernel, "same")
+    total = np.convolve(np.where(good, array, 0.0), kernel, "same")
+    return np.divide(total, weight, out=np.full(len(array), np.nan), where=weight > 0)
 
 
 def thin(x: np.ndarray, y: np.ndarray, most: int = _MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +87,7 @@ def thin(x: np.ndarray, y: np.ndarray, most: int = _MOST_POINTS) -> tuple[np.nda
     return x[kept], y[kept]
 
 
-def _plot(axes: Axes, line: Line) -> None:
+def _plot(axes: Axes, line: Line, log: bool) -> None:
     x, raw = np.asarray(line.iterations), np.asarray(line.values, dtype=np.float64)
     raw = np.where(np.isfinite(raw), raw, np.nan)
     color, few = run_color(line.run), len(x) <= _FEW_POINTS
@@ -90,7 +95,7 @@ def _plot(axes: Axes, line: Line) -> None:
         axes.plot(*thin(x, raw), color=color, linewidth=0.7, alpha=0.3)
     marker = "o" if few else ""
     axes.plot(
-        *thin(x, smooth(raw)),
+        *thin(x, smooth(raw, log)),
         color=color,
         linewidth=1.5,
         linestyle=_DASHES[line.style % 3],
@@ -118,7 +123,8 @@ def _style(axes: Axes, panel: Panel) -> None:
     if panel.logarithmic:
         decades = math.log10(max(values) / min(values))
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.2 else (1,), numticks=8))
+        subs = (1, 1.5, 2, 3, 4, 5, 7) if decades < 0.8 else (1, 2, 5) if decades < 2.2 else (1,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
