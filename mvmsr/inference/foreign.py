@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mvmsr.inference.weights import WeightsError
+from mvmsr.inference.weights_file import WeightsError
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor

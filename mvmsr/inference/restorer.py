@@ -49,7 +49,7 @@ class Restorer:
         self.channels_last = pick_channels_last(channels_last, self.device, self.precision)
         self.info = info
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        self.module = module.eval().to(self.device, memory_format=layout)
+        self.module = module.eval().to(self.device).to(memory_format=layout)
 
     @torch.no_grad()
     def __call__(self, lq: Tensor) -> Tensor:

@@ -1,134 +1,48 @@
-"""Weights files that describe themselves, and the one door through which every other weights file comes in.
+"""Networks from weights files: ours by their description, those of other tools by spandrel.
 
-Our format is safetensors with one metadata entry, `mvmsr`, a JSON object: `format`, `arch`, `args`, `scale`,
-`version`, and whatever the writer adds (`name`, `iterations`, `options_sha256`). Nothing else is needed to run the
-network. Files of other tools are read by spandrel. No file is ever unpickled into code.
+No file is ever unpickled into code.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvmsr import __version__
+from mvmsr.inference.weights_file import (
+    KEY,
+    STATISTICS,
+    WeightsError,
+    WeightsInfo,
+    damaged,
+    describe,
+    described,
+    existing,
+    first_line,
+    parse,
+    read_info,
+    save_weights,
+)
 from mvmsr.registry import ARCHS, RegistryError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FORMAT = 1
+__all__ = [
+    "BUILTIN_DIR",
+    "WeightsError",
+    "WeightsInfo",
+    "builtin_names",
+    "describe",
+    "find_weights",
+    "load_generator",
+    "load_state",
+    "read_info",
+    "save_weights",
+]
+
 BUILTIN_DIR = Path(__file__).parent / "builtin"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-_KEY = "mvmsr"
-_RESERVED = ("format", "arch", "args", "scale", "version")
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-
-
-class WeightsError(ValueError):
-    """A weights file that cannot be found, read or used; the message names the path, the cause and a remedy."""
-
-
-@dataclass(frozen=True)
-class WeightsInfo:
-    """What a weights file says about itself.
-
-    Attributes:
-        arch: the registered name of the network, or spandrel's name of the architecture.
-        args: arguments of the network's constructor; empty for files of other tools, which keep none.
-        parameters: number of trained values, without the running statistics of batch normalisation.
-        extra: what the writer added: `name`, `iterations`, `options_sha256`, ...
-        source: `mvmsr` for our own files, `spandrel` for files of other tools, `given` where the caller named the
-            network.
-    """
-
-    path: Path
-    arch: str
-    scale: int
-    parameters: int
-    args: Mapping[str, Any] = field(default_factory=dict)
-    version: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
-    source: str = "mvmsr"
-
-
-def describe(arch: str, args: Mapping[str, Any], scale: int, extra: Mapping[str, str] | None = None) -> str:
-    """The JSON text that makes a weights file self-describing.
-
-    Raises:
-        ValueError: `extra` uses a reserved key, or an argument is not a plain value.
-    """
-    taken = sorted(set(extra or {}) & set(_RESERVED))
-    if taken:
-        raise ValueError(f"extra must not use the reserved keys {', '.join(taken)}")
-    about = {"format": FORMAT, "arch": arch, "args": dict(args), "scale": int(scale), "version": __version__}
-    try:
-        return json.dumps({**about, **(extra or {})}, sort_keys=True)
-    except TypeError as error:
-        raise ValueError(f"args of {arch} must be numbers, texts, lists or mappings, got {dict(args)!r}") from error
-
-
-def save_weights(
-    path: str | Path,
-    module_state: Mapping[str, Tensor],
-    arch: str,
-    args: Mapping[str, Any],
-    scale: int,
-    extra: Mapping[str, str] | None = None,
-) -> Path:
-    """Writes a self-describing safetensors file, whole or not at all (written aside, synced, renamed).
-
-    Args:
-        module_state: the network's `state_dict()`; tensors of any device.
-        arch: the registered name that `args` belong to.
-        extra: further metadata, texts by texts.
-
-    Raises:
-        WeightsError: the name does not end in `.safetensors`.
-        ValueError: `extra` or `args` cannot be stored (see `describe`).
-    """
-    from safetensors.torch import save
-
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: weights are written as safetensors; end the name in `.safetensors`")
-    metadata = {"format": "pt", _KEY: describe(arch, args, scale, extra)}
-    # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in module_state.items()}
-    _write_atomically(path, save(state, metadata=metadata))
-    return path
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def read_info(path: str | Path) -> WeightsInfo:
-    """Reads the description of one of our safetensors files; no tensor is read.
-
-    Raises:
-        WeightsError: the file is absent, damaged, or not described (a file of another tool: use `load_generator`).
-    """
-    path = _existing(path)
-    info = _info_of_safetensors(path) if path.suffix == ".safetensors" else None
-    if info is None:
-        raise WeightsError(
-            f"{path}: has no description of ours (metadata key {_KEY!r}); it was written by another tool. "
-            "Load it with load_generator, which asks spandrel, or convert it: mvmsr export FILE --to safetensors -o NEW"
-        )
-    return info
 
 
 def load_generator(path: str | Path, arch: str | Mapping[str, Any] | None = None) -> tuple[nn.Module, WeightsInfo]:
@@ -145,27 +59,23 @@ def load_generator(path: str | Path, arch: str | Mapping[str, Any] | None = None
     Raises:
         WeightsError: the file is absent or damaged, its network unknown, or its tensors do not fit the network.
     """
-    path = _existing(path)
+    path = existing(path)
     about, state = _read_state(path)
     if arch is not None:
-        options = {"type": arch} if isinstance(arch, str) else dict(arch)
-        if "type" not in options:
-            raise WeightsError(f"{path}: arch must hold `type`, the network's name; got {options!r}")
-        name, args, source = options.pop("type"), options, "given"
-    elif about is not None:
-        name, args, source = about["arch"], about["args"], "mvmsr"
-    else:
-        return _load_by_spandrel(path, state)
-    if name == "spandrel":  # trained on from another tool's file: its tensors, not `args`, tell the network
-        module, found = _load_by_spandrel(path, state)
-        return module, found if about is None else replace(_described(path, about, found.parameters), arch=found.arch)
-    module = _build(path, name, args)
-    _fill(path, module, state, name)
-    scale = _int_scale(path, module, name)
-    if source == "mvmsr" and scale != about["scale"]:
-        raise WeightsError(f"{path}: says scale {about['scale']}, but its network {name} has scale {scale}")
-    info = WeightsInfo(path, name, scale, _count(state), args, source=source)
-    return module.eval(), _described(path, about, info.parameters) if source == "mvmsr" else info
+        name, args = _named(path, arch)
+        module = _by_name(path, name, args, state)
+        return module, WeightsInfo(path, name, module.scale, _count(state), args, source="given")  # type: ignore[arg-type]
+    if about is None:
+        return _by_spandrel(path, state)
+    if about["arch"] == "spandrel":  # trained on from another tool's file: its tensors, not `args`, tell the network
+        module, found = _by_spandrel(path, state)
+        return module, replace(described(path, about, found.parameters), arch=found.arch)
+    module = _by_name(path, about["arch"], about["args"], state)
+    if module.scale != about["scale"]:
+        raise WeightsError(
+            f"{path}: says scale {about['scale']}, but its network {about['arch']} has scale {module.scale}"
+        )
+    return module, described(path, about, _count(state))
 
 
 def load_state(path: str | Path, prefer: str = "params_ema") -> dict[str, Tensor]:
@@ -177,7 +87,7 @@ def load_state(path: str | Path, prefer: str = "params_ema") -> dict[str, Tensor
     Raises:
         WeightsError: the file is absent, damaged, or holds no state.
     """
-    return _read_state(_existing(path), prefer)[1]
+    return _read_state(existing(path), prefer)[1]
 
 
 def find_weights(path_or_name: str | Path) -> Path:
@@ -212,15 +122,6 @@ def builtin_names() -> list[str]:
     return sorted(file.stem for file in BUILTIN_DIR.glob("*.safetensors"))
 
 
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file. Name a .safetensors or .pth file")
-    if path.suffix.lower() not in SUFFIXES:
-        raise WeightsError(f"{path}: {path.suffix or 'no'} suffix; weights files end in {', '.join(SUFFIXES)}")
-    return path
-
-
 def _age(path: Path) -> tuple[int, float, str]:
     """Sorts weights by the iterations they were trained for, then by time: a copied run has new time stamps."""
     try:
@@ -228,22 +129,6 @@ def _age(path: Path) -> tuple[int, float, str]:
     except (WeightsError, ValueError):
         iterations = -1
     return iterations, path.stat().st_mtime, path.name
-
-
-def _info_of_safetensors(path: Path) -> WeightsInfo | None:
-    import safetensors
-
-    try:
-        # The numpy framework keeps torch out: a description is read in milliseconds.
-        with safetensors.safe_open(path, framework="numpy") as file:
-            about = _parse(path, (file.metadata() or {}).get(_KEY))
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
-    if about is None:
-        return None
-    count = sum(_product(shape) for name, shape in shapes.items() if not name.endswith(_STATISTICS))
-    return _described(path, about, count)
 
 
 def _read_state(path: Path, prefer: str = "params_ema") -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
@@ -256,20 +141,20 @@ def _read_state(path: Path, prefer: str = "params_ema") -> tuple[dict[str, Any] 
     try:
         if path.suffix.lower() == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
-                about = _parse(path, (file.metadata() or {}).get(_KEY))
+                about = parse(path, (file.metadata() or {}).get(KEY))
                 return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path}: holds more than tensors, or is damaged ({_first_line(error)}). Files that would run code are "
+            f"{path}: holds more than tensors, or is damaged ({first_line(error)}). Files that would run code are "
             "not loaded; save the network's state_dict() alone"
         ) from error
     except (safetensors.SafetensorError, OSError, RuntimeError, EOFError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
-    about = content.get(_KEY)
-    return _parse(path, about if isinstance(about, str) else None), _plain_state(path, content, prefer)
+    about = content.get(KEY)
+    return parse(path, about if isinstance(about, str) else None), _plain_state(path, content, prefer)
 
 
 def _plain_state(path: Path, content: dict[str, Any], prefer: str) -> dict[str, Tensor]:
@@ -288,35 +173,26 @@ def _plain_state(path: Path, content: dict[str, Any], prefer: str) -> dict[str, 
     return state
 
 
-def _parse(path: Path, text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
+def _named(path: Path, arch: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    args = {"type": arch} if isinstance(arch, str) else dict(arch)
+    if "type" not in args:
+        raise WeightsError(f"{path}: arch must hold `type`, the network's name; got {args!r}")
+    return args.pop("type"), args
+
+
+def _by_name(path: Path, name: str, args: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
     try:
-        about = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path}: its description is not JSON ({error}). Save the weights again") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        got = about.get("format") if isinstance(about, dict) else about
-        raise WeightsError(f"{path}: weights format {got!r}; this version ({__version__}) reads {FORMAT}. Update mvmsr")
-    kinds = {"arch": str, "args": dict, "scale": int, "version": str}
-    wrong = [key for key, kind in kinds.items() if not isinstance(about.get(key), kind)]
-    if wrong:
-        raise WeightsError(f"{path}: its description lacks a proper {', '.join(wrong)}. Save the weights again")
-    return about
-
-
-def _described(path: Path, about: Mapping[str, Any], parameters: int) -> WeightsInfo:
-    extra = {key: str(value) for key, value in about.items() if key not in _RESERVED}
-    return WeightsInfo(path, about["arch"], about["scale"], parameters, about["args"], about["version"], extra)
-
-
-def _build(path: Path, name: str, args: Mapping[str, Any]) -> nn.Module:
-    try:
-        return ARCHS.get(name)(**args)
+        module = ARCHS.get(name)(**args)
     except RegistryError as error:
         raise WeightsError(f"{path}: {error}") from error
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: network {name} cannot be built with {dict(args)}: {error}") from error
+    _fill(path, module, state, name)
+    scale = getattr(module, "scale", getattr(module, "upscale", None))
+    if not isinstance(scale, int):
+        raise WeightsError(f"{path}: network {name} has no integer `scale`; it is not a super-resolution network")
+    module.scale = scale  # type: ignore[assignment]  # BasicSR's networks call it `upscale`
+    return module.eval()
 
 
 def _fill(path: Path, module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
@@ -340,34 +216,12 @@ def _fill(path: Path, module: nn.Module, state: Mapping[str, Tensor], name: str)
     module.load_state_dict(dict(state))
 
 
-def _load_by_spandrel(path: Path, state: dict[str, Tensor]) -> tuple[nn.Module, WeightsInfo]:
+def _by_spandrel(path: Path, state: dict[str, Tensor]) -> tuple[nn.Module, WeightsInfo]:
     from mvmsr.inference.foreign import recognise
 
     module, arch = recognise(path, state)
     return module, WeightsInfo(path, arch, module.scale, _count(state), source="spandrel")
 
 
-def _int_scale(path: Path, module: nn.Module, name: str) -> int:
-    scale = getattr(module, "scale", getattr(module, "upscale", None))
-    if not isinstance(scale, int):
-        raise WeightsError(f"{path}: network {name} has no integer `scale`; it is not a super-resolution network")
-    return scale
-
-
 def _count(state: Mapping[str, Tensor]) -> int:
-    return sum(value.numel() for name, value in state.items() if not name.endswith(_STATISTICS))
-
-
-def _product(shape: list[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
-def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path}: cannot be read, it is damaged or cut short ({_first_line(error)}). Copy it again")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return sum(value.numel() for name, value in state.items() if not name.endswith(STATISTICS))

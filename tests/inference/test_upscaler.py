@@ -175,6 +175,7 @@ def test_a_deep_picture_is_reduced_for_jpeg(tmp_path: Path, caplog: pytest.LogCa
 
 
 @torch.no_grad()
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")
 def test_a_network_in_windows_is_right_in_tiles(tmp_path: Path) -> None:
     from spandrel.architectures.SwinIR.__arch.SwinIR import SwinIR

@@ -1,0 +1,190 @@
+"""Our weights file, which describes itself.
+
+It is safetensors with one metadata entry, `mvmsr`, a JSON object: `format`, `arch`, `args`, `scale`, `version`, and
+whatever the writer adds (`name`, `iterations`, `options_sha256`). Nothing else is needed to run the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvmsr import __version__
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+KEY = "mvmsr"
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_RESERVED = ("format", "arch", "args", "scale", "version")
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be found, read or used; the message names the path, the cause and a remedy."""
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a weights file says about itself.
+
+    Attributes:
+        arch: the registered name of the network, or spandrel's name of the architecture.
+        args: arguments of the network's constructor; empty for files of other tools, which keep none.
+        parameters: number of trained values, without the running statistics of batch normalisation.
+        extra: what the writer added: `name`, `iterations`, `options_sha256`, ...
+        source: `mvmsr` for our own files, `spandrel` for files of other tools, `given` where the caller named the
+            network.
+    """
+
+    path: Path
+    arch: str
+    scale: int
+    parameters: int
+    args: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    source: str = "mvmsr"
+
+
+def describe(arch: str, args: Mapping[str, Any], scale: int, extra: Mapping[str, str] | None = None) -> str:
+    """The JSON text that makes a weights file self-describing.
+
+    Raises:
+        ValueError: `extra` uses a reserved key, or an argument is not a plain value.
+    """
+    taken = sorted(set(extra or {}) & set(_RESERVED))
+    if taken:
+        raise ValueError(f"extra must not use the reserved keys {', '.join(taken)}")
+    about = {"format": FORMAT, "arch": arch, "args": dict(args), "scale": int(scale), "version": __version__}
+    try:
+        return json.dumps({**about, **(extra or {})}, sort_keys=True)
+    except TypeError as error:
+        raise ValueError(f"args of {arch} must be numbers, texts, lists or mappings, got {dict(args)!r}") from error
+
+
+def save_weights(
+    path: str | Path,
+    module_state: Mapping[str, Tensor],
+    arch: str,
+    args: Mapping[str, Any],
+    scale: int,
+    extra: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes a self-describing safetensors file, whole or not at all (written aside, synced, renamed).
+
+    Args:
+        module_state: the network's `state_dict()`; tensors of any device.
+        arch: the registered name that `args` belong to.
+        extra: further metadata, texts by texts.
+
+    Raises:
+        WeightsError: the name does not end in `.safetensors`.
+        ValueError: `extra` or `args` cannot be stored (see `describe`).
+    """
+    from safetensors.torch import save
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: weights are written as safetensors; end the name in `.safetensors`")
+    metadata = {"format": "pt", KEY: describe(arch, args, scale, extra)}
+    # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in module_state.items()}
+    _write_atomically(path, save(state, metadata=metadata))
+    return path
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_info(path: str | Path) -> WeightsInfo:
+    """Reads the description of one of our safetensors files; no tensor is read.
+
+    Raises:
+        WeightsError: the file is absent, damaged, or not described (a file of another tool: use `load_generator`).
+    """
+    path = existing(path)
+    info = _info_of_safetensors(path) if path.suffix == ".safetensors" else None
+    if info is None:
+        raise WeightsError(
+            f"{path}: has no description of ours (metadata key {KEY!r}); it was written by another tool. "
+            "Load it with load_generator, which asks spandrel, or convert it: mvmsr export FILE --to safetensors -o NEW"
+        )
+    return info
+
+
+def existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file. Name a .safetensors or .pth file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise WeightsError(f"{path}: {path.suffix or 'no'} suffix; weights files end in {', '.join(SUFFIXES)}")
+    return path
+
+
+def _info_of_safetensors(path: Path) -> WeightsInfo | None:
+    import safetensors
+
+    try:
+        # The numpy framework keeps torch out: a description is read in milliseconds.
+        with safetensors.safe_open(path, framework="numpy") as file:
+            about = parse(path, (file.metadata() or {}).get(KEY))
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise damaged(path, error) from error
+    if about is None:
+        return None
+    count = sum(_product(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
+    return described(path, about, count)
+
+
+def parse(path: Path, text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        about = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path}: its description is not JSON ({error}). Save the weights again") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        got = about.get("format") if isinstance(about, dict) else about
+        raise WeightsError(f"{path}: weights format {got!r}; this version ({__version__}) reads {FORMAT}. Update mvmsr")
+    kinds = {"arch": str, "args": dict, "scale": int, "version": str}
+    wrong = [key for key, kind in kinds.items() if not isinstance(about.get(key), kind)]
+    if wrong:
+        raise WeightsError(f"{path}: its description lacks a proper {', '.join(wrong)}. Save the weights again")
+    return about
+
+
+def described(path: Path, about: Mapping[str, Any], parameters: int) -> WeightsInfo:
+    extra = {key: str(value) for key, value in about.items() if key not in _RESERVED}
+    return WeightsInfo(path, about["arch"], about["scale"], parameters, about["args"], about["version"], extra)
+
+
+def _product(shape: list[int]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path}: cannot be read, it is damaged or cut short ({first_line(error)}). Copy it again")
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
