@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["mvmsr", "mvmsr.*"]),
-    package_data={"mvmsr": ["py.typed", "**/*.html", "**/*.json", "**/*.j2"]},
+    package_data={"mvmsr": ["py.typed", "**/*.html", "**/*.json", "**/*.yml", "**/*.safetensors"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

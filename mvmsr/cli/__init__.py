@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mvmsr.cli import datasets, export, models, test, train, upscale
+from mvmsr.cli import datasets, demo, doctor, export, models, report, test, train, upscale
 
 app = typer.Typer(
     name="mvmsr",
@@ -21,6 +21,9 @@ app.command("upscale")(upscale.command)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.command("export")(export.command)
+app.command("report")(report.command)
+app.command("doctor")(doctor.command)
+app.command("demo")(demo.command)
 
 
 def _version(asked: bool) -> None:

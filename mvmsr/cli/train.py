@@ -26,19 +26,16 @@ def command(
     ] = None,
 ) -> None:
     """Train a model from a YAML options file; Ctrl-C saves before it leaves."""
-    import logging
     import os
 
     from rich.console import Console
-    from rich.logging import RichHandler
 
     from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.cli.logs import log_to
     from mvmsr.config import OptionsError, load
 
     console = Console(stderr=True)
-    handler = RichHandler(console=console, show_path=False, omit_repeated_times=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", datefmt="%H:%M:%S", handlers=[handler], force=True)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    log_to(console)
     if data_root is not None:
         os.environ["MVMSR_DATA_ROOT"] = data_root
     with shown_as_messages(OptionsError):

@@ -1,0 +1,33 @@
+# `make demo` and `make test` do all their own set-up in .venv; nothing else is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test lint clean
+
+help:
+	@echo "make demo      train, benchmark, upscale and report on sample pictures (minutes)"
+	@echo "make test      the test suite"
+	@echo "make lint      ruff and mypy"
+	@echo "make clean     remove what the demo made"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.py pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/mvmsr demo
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf demo_output

@@ -1,0 +1,123 @@
+"""`mvmsr demo`: train, benchmark, upscale and report, small, on the pictures that come with scikit-image."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TRAIN = (
+    *("coffee.png", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg", "ihc.png", "retina.jpg"),
+    *("hubble_deep_field.jpg", "brick.png", "grass.png", "gravel.png", "page.png", "coins.png", "moon.png"),
+)
+HELD_OUT = ("astronaut.png", "chelsea.png", "camera.png")
+
+
+def command(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for everything that the demo makes.")] = Path(
+        "demo_output"
+    ),
+    iterations: Annotated[
+        Optional[int],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        typer.Option(min=1, help="Train for another number of iterations.", show_default="1200"),
+    ] = None,
+) -> None:
+    """Train a small MvM model for a minute or two, compare it with bicubic, upscale a picture, write a report."""
+    import time
+
+    from rich.console import Console
+
+    from mvmsr.cli.logs import log_to
+
+    begun = time.monotonic()
+    console = Console()
+    log_to(console)
+    _copy_pictures(out)
+    console.rule("1 of 4: train a small SRResNet with manifold matching")
+    run = _train(out, iterations, console)
+    console.rule("2 of 4: benchmark it against bicubic on pictures it has not seen")
+    results = _benchmark(out, run, console)
+    console.rule("3 of 4: upscale a picture")
+    picture = _upscale(out, run, console)
+    console.rule("4 of 4: report")
+    report = _report(out, run, results)
+    console.print(
+        f"Done in {time.monotonic() - begun:.0f} seconds. Open [bold]{report}[/bold] in a browser; "
+        f"the upscaled picture is {picture}.\n\n"
+        "What to do next:\n"
+        f"  mvmsr upscale PICTURE -o upscaled --model {run}    your own pictures with this toy model\n"
+        "  mvmsr doctor                                       what this machine has and lacks\n"
+        "  mvmsr datasets list                                the data for real training and benchmarks\n"
+        "  mvmsr train -opt options/train/mvm_srresnet_x4_cpu.yml    a real model",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _copy_pictures(out: Path) -> None:
+    """The training and the held-out pictures, from scikit-image's wheel to `out`/data."""
+    from importlib import resources
+
+    source = resources.files("skimage.data")
+    for folder, names in (("train", TRAIN), ("held-out", HELD_OUT)):
+        target = out / "data" / folder
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (target / name).write_bytes((source / name).read_bytes())
+
+
+def _train(out: Path, iterations: int | None, console: Console) -> Path:
+    from importlib import resources
+
+    from mvmsr.config import load
+    from mvmsr.engine.loop import train
+
+    shutil.rmtree(out / "experiments" / "demo", ignore_errors=True)
+    paths = {
+        "datasets.train.dataroot_gt": out / "data" / "train",
+        "datasets.train.cache_dir": out / "data" / "cache",
+        "datasets.val.dataroot_gt": out / "data" / "held-out",
+        "path.experiments_root": out / "experiments",
+    }
+    overrides = [f"{key}={json.dumps(str(path.resolve()))}" for key, path in paths.items()]
+    if iterations is not None:
+        overrides += [f"train.total_iter={iterations}", f"val.val_freq={max(iterations // 4, 1)}"]
+    with resources.as_file(resources.files("mvmsr.cli") / "demo_options.yml") as options:
+        return train(load(options, overrides), console=console).root
+
+
+def _benchmark(out: Path, run: Path, console: Console) -> Path:
+    from mvmsr.benchmark.plan import Plan
+    from mvmsr.benchmark.results import write_results
+    from mvmsr.benchmark.run import run_benchmark
+    from mvmsr.benchmark.table import rich_tables
+
+    plan = Plan(methods=("bicubic", f"MvM (demo)={run}"), sets=(str(out / "data" / "held-out"),))
+    results = run_benchmark(plan)
+    for table in rich_tables(results, console.width):
+        console.print(table)
+    path = out / "results.json"
+    write_results(path, results)
+    return path
+
+
+def _upscale(out: Path, run: Path, console: Console) -> Path:
+    from mvmsr.inference.upscaler import Upscaler
+
+    source, target = out / "data" / "held-out" / "chelsea.png", out / "upscaled" / "chelsea_x4.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Upscaler(run).upscale_file(source, target)
+    console.print(f"{source} -> {target}", soft_wrap=True)
+    return target
+
+
+def _report(out: Path, run: Path, results: Path) -> Path:
+    from mvmsr.report import write_report
+
+    return write_report([run], out / "report.html", [results])
