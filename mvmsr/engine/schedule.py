@@ -26,15 +26,23 @@ def multi_step(
     restarts: tuple[int, ...] = (0,),
     restart_weights: tuple[float, ...] = (1.0,),
 ) -> Schedule:
-    """`gamma` to the number of milestones passed since the last restart, times that restart's weight."""
+    """`gamma` to the number of milestones passed since the last restart, times that restart's weight.
+
+    Before the first restart the weight is 1.
+
+    Raises:
+        ValueError: the restarts and their weights differ in number.
+    """
     if len(restarts) != len(restart_weights):
         raise ValueError(f"restarts and restart_weights differ in length: {len(restarts)} and {len(restart_weights)}")
     milestones = tuple(sorted(milestones))
+    weights = {0: 1.0, **dict(zip(restarts, restart_weights, strict=True))}
+    begins = sorted(weights)
 
     def factor(iteration: int) -> float:
-        current = max(bisect_right(restarts, iteration) - 1, 0)
-        begun = bisect_right(milestones, restarts[current])
-        return restart_weights[current] * gamma ** max(bisect_right(milestones, iteration) - begun, 0)
+        begin = begins[bisect_right(begins, iteration) - 1]
+        passed = bisect_right(milestones, iteration) - bisect_right(milestones, begin)
+        return weights[begin] * gamma**passed
 
     return factor
 
@@ -48,7 +56,12 @@ def cosine_restart(
         periods: lengths in iterations.
         eta_min: the lowest learning rate (not a factor).
         base_lr: the initial learning rate.
+
+    Raises:
+        ValueError: no periods, one without length, or weights of another number.
     """
+    if not periods or min(periods) < 1:
+        raise ValueError(f"periods: expected one or more positive lengths, got {list(periods)}")
     if len(periods) != len(restart_weights):
         raise ValueError(f"periods and restart_weights differ in length: {len(periods)} and {len(restart_weights)}")
     ends = tuple(accumulate(periods))

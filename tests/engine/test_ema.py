@@ -1,0 +1,55 @@
+"""The moving average by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mvmsr.engine.ema import make_ema, update_ema
+
+
+def test_three_updates_by_hand() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 1.0)
+    average = make_ema(network)
+    seen = []
+    for value in (3.0, 5.0, 7.0):
+        nn.init.constant_(network.weight, value)
+        update_ema(average, network, 0.5)
+        seen.append(average.weight.item())
+    assert seen == [2.0, 3.5, 5.25]
+    assert network.weight.item() == 7.0
+
+
+def test_buffers_follow() -> None:
+    network = nn.BatchNorm2d(1)
+    average = make_ema(network)
+    network.running_mean.fill_(10.0)
+    network.running_var.fill_(3.0)
+    network.num_batches_tracked.fill_(7)
+    update_ema(average, network, 0.9)
+    assert average.running_mean.item() == pytest.approx(1.0)
+    assert average.running_var.item() == pytest.approx(0.9 * 1 + 0.1 * 3)
+    assert average.num_batches_tracked.item() == 7
+    assert network.running_mean.item() == 10.0
+
+
+def test_the_average_is_frozen_and_evaluates() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    average = make_ema(network)
+    assert not average.training
+    assert network.training
+    assert not any(p.requires_grad for p in average.parameters())
+    assert all(p.requires_grad for p in network.parameters())
+    before = network[0].weight.detach().clone()
+    update_ema(average, network, 0.9)
+    assert torch.equal(network[0].weight, before)
+    assert average[0].weight.data_ptr() != network[0].weight.data_ptr()
+
+
+def test_of_equal_networks_it_is_the_network() -> None:
+    network = nn.Conv2d(3, 3, 3)
+    average = make_ema(network)
+    update_ema(average, network, 0.999)
+    torch.testing.assert_close(average.weight, network.weight, rtol=0, atol=0)
