@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -158,7 +158,7 @@ def _upscaler(
     if tile != "auto" and not tile.isdecimal():
         raise typer.BadParameter(f"expected `auto` or a number of pixels, got {tile!r}", param_hint="--tile")
     try:
-        side = "auto" if tile == "auto" else int(tile)
+        side: int | Literal["auto"] = "auto" if tile == "auto" else int(tile)
         return Upscaler(model or _default_model(), side, device, precision, ensemble, outscale)
     except ValueError as error:  # WeightsError, and what the device or precision cannot do
         console.print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
