@@ -1,0 +1,324 @@
+"""Options files of BasicSR 1.4 (keys as in its MSRResNet, MSRGAN and ESRGAN files) are read, and train."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from mvmsr.config import OptionsError, load
+from mvmsr.config.load import validate
+from mvmsr.config.yaml_source import Source
+
+FOLDER = Path(__file__).parent / "basicsr_options"
+FILES = {name: FOLDER / f"train_{name}_x4.yml" for name in ("MSRResNet", "MSRGAN", "ESRGAN")}
+GAN_FILES = ("MSRGAN", "ESRGAN")
+needs_basicsr = pytest.mark.skipif(
+    importlib.util.find_spec("basicsr") is None,
+    reason="RRDBNet and VGGStyleDiscriminator are BasicSR's: pip install basicsr",
+)
+
+
+def test_msrresnet():
+    options = load(FILES["MSRResNet"])
+    assert options.name == "001_MSRResNet_x4_f64b16_DIV2K_1000k_B16G1_wandb"
+    assert options.network_g.args == {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16, "upscale": 4}
+    train = options.datasets.train
+    assert (train.type, train.name, train.batch_size_per_gpu) == ("PairedImageDataset", "DIV2K", 16)
+    assert train.dataset_enlarge_ratio == 100
+    assert train.args == {
+        "dataroot_gt": "datasets/DIV2K/DIV2K_train_HR_sub",
+        "dataroot_lq": "datasets/DIV2K/DIV2K_train_LR_bicubic/X4_sub",
+        "meta_info_file": "basicsr/data/meta_info/meta_info_DIV2K800sub_GT.txt",
+        "filename_tmpl": "{}",
+        "gt_size": 128,
+        "use_hflip": True,
+        "use_rot": True,
+    }
+    assert [(val.name, val.dataroot_lq) for val in options.datasets.val] == [
+        ("Set5", "datasets/Set5/LRbicx4"),
+        ("Set14", "datasets/Set14/LRbicx4"),
+    ]
+    assert (options.train.total_iter, options.train.warmup_iter, options.train.ema_decay) == (1_000_000, -1, 0.999)
+    assert options.train.optim_g.lr == 2e-4
+    assert options.train.optim_g.args == {"weight_decay": 0, "betas": (0.9, 0.99)}
+    assert options.train.scheduler.type == "CosineAnnealingRestartLR"
+    assert options.train.scheduler.args == {
+        "periods": (250_000,) * 4,
+        "restart_weights": (1, 1, 1, 1),
+        "eta_min": 1e-7,
+    }
+    assert options.train.terms["pixel"].args == {"loss_weight": 1.0, "reduction": "mean"}
+    assert (options.val.val_freq, options.val.metrics) == (5000, ("psnr", "ssim"))
+    assert (options.val.protocol, options.val.crop_border) == ("rgb", 4)
+    assert options.logger.save_checkpoint_freq == 5000
+    assert options.path.pretrain_network_g is None
+
+
+@pytest.mark.parametrize("name", GAN_FILES)
+def test_gans(name):
+    options = load(FILES[name])
+    assert options.train.total_iter == 400_000
+    assert options.train.scheduler.type == "MultiStepLR"
+    assert options.train.scheduler.args == {"milestones": (50_000, 100_000, 200_000, 300_000), "gamma": 0.5}
+    assert options.network_d.type == "VGGStyleDiscriminator"
+    assert list(options.train.terms) == ["pixel", "perceptual", "gan"]
+    assert options.train.terms["perceptual"].args["layer_weights"] == {"conv5_4": 1}
+    assert (options.train.net_d_iters, options.train.net_d_init_iters) == (1, 0)
+    gan = options.train.terms["gan"].args
+    assert gan.pop("loss_weight") == 5e-3
+    labels = {"real_label_val": 1.0, "fake_label_val": 0.0}
+    if name == "ESRGAN":  # relativistic by BasicSR's model, which says so nowhere in the file
+        assert gan == {"gan_type": "relativistic", "relativistic_reduction": "mean", **labels}
+        assert options.train.ema_decay == 0
+    else:
+        assert gan == {"gan_type": "vanilla", **labels}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_ignored_is_said_once(name, caplog):
+    with caplog.at_level(logging.INFO, logger="mvmsr"):
+        load(FILES[name])
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    said, _, keys = record.getMessage().partition(": ")
+    assert "ignored" in said
+    expected = {"num_gpu", "dist_params", "datasets.train.io_backend", "datasets.train.num_worker_per_gpu"}
+    expected |= {"datasets.val.io_backend", "logger.wandb"}
+    expected |= {"MSRResNet": {"datasets.val_2.io_backend"}, "ESRGAN": set()}.get(
+        name, {"datasets.train.use_shuffle", "path.strict_load_d"}
+    )
+    assert sorted(keys.split(", ")) == sorted(expected)
+
+
+def test_nothing_is_said_where_nothing_is_ignored(caplog):
+    with caplog.at_level(logging.INFO, logger="mvmsr"):
+        options = translated(datasets={"train": {"prefetch_mode": None}}, path={"resume_state": None})
+    assert options.path.param_key_g == "params"
+    assert not caplog.records
+
+
+def translated(**values):
+    """Options from a minimal BasicSR file with these sections merged in."""
+    plain = {
+        "name": "x",
+        "model_type": "SRModel",
+        "datasets": {"train": {"dataroot_gt": "a"}},
+        "network_g": {"type": "MSRResNet"},
+        "train": {"total_iter": 5, "pixel_opt": {"type": "L1Loss"}},
+    }
+    for key, value in values.items():
+        plain[key] = {**plain[key], **value} if isinstance(value, dict) and key in plain else value
+    return validate(plain, Source("o.yml"))
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        (None, "params"),
+        ({}, "params"),
+        ({"param_key_g": None}, "params"),
+        ({"param_key_g": "params_ema"}, "params_ema"),
+    ],
+)
+def test_the_state_in_a_weights_file_is_the_one_basicsr_takes(path, key):
+    assert translated(path=path).path.param_key_g == key
+    assert translated(path=path, model_type=None).path.param_key_g == (path or {}).get("param_key_g", None) or "params"
+
+
+def test_no_gpu_means_the_processor():
+    assert translated(num_gpu=0).device == "cpu"
+    assert translated(num_gpu=0, device="cuda").device == "cuda"
+    assert translated(num_gpu="auto").device == "auto"
+
+
+PSNR = {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True, "better": "higher"}
+SSIM = {"type": "calculate_ssim", "crop_border": 4, "test_y_channel": True}
+NIQE = {"type": "calculate_niqe", "crop_border": 4, "better": "lower"}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "names", "protocol", "border"),
+    [
+        ({"a": PSNR, "b": SSIM}, ("psnr", "ssim"), "y_float", 4),
+        ({"psnr": {**PSNR, "test_y_channel": False, "crop_border": 0}}, ("psnr",), "rgb", 0),
+        ({"psnr": {"type": "calculate_psnr"}}, ("psnr",), "rgb", 0),
+        ({"niqe": NIQE, "psnr": PSNR}, ("niqe_y", "psnr"), "y_float", 4),
+        ({"niqe": {**NIQE, "convert_to": "gray", "num_thread": 2}}, ("niqe",), "y", 4),
+        (None, (), "y", None),
+        ({}, (), "y", None),
+    ],
+)
+def test_metrics(metrics, names, protocol, border):
+    val = translated(val={"val_freq": 5e3, "metrics": metrics}).val
+    assert (val.metrics, val.protocol, val.crop_border, val.val_freq) == (names, protocol, border, 5000)
+
+
+def test_a_file_without_validation_has_none():
+    options = translated(val=None, logger=None, path=None)
+    assert options.datasets.val == ()
+
+
+REFUSED = [
+    ({"model_type": "RealESRGANModel"}, "model_type", ["'RealESRGANModel' is not supported", "SRModel, SRGANModel"]),
+    ({"model_type": "SRGANmodel"}, "model_type", ["Did you mean 'SRGANModel'?"]),
+    ({"path": {"resume_state": "a.state"}}, "path.resume_state", [".state files cannot be", "--auto-resume"]),
+    ({"path": {"models": "x"}}, "path.models", ["is unknown", "pretrain_network_g"]),
+    (
+        {"datasets": {"train": {"dataroot_gt": "a", "io_backend": {"type": "lmdb"}}}},
+        "datasets.train.io_backend",
+        ["'lmdb' storage is not read", "folders of pictures", "packs them"],
+    ),
+    (
+        {"datasets": {"train": {"dataroot_gt": "a"}, "val": {"name": "v", "io_backend": {"type": "memcached"}}}},
+        "datasets.val.io_backend",
+        ["'memcached' storage is not read"],
+    ),
+    (
+        {"datasets": {"train": {"dataroot_gt": "DIV2K/train_sub.lmdb/", "io_backend": {"type": "disk"}}}},
+        "datasets.train.dataroot_gt",
+        ["'DIV2K/train_sub.lmdb/' is an LMDB database, which is not read"],
+    ),
+    (
+        {"datasets": {"train": {"dataroot_gt": "a"}, "val": {"name": "v", "type": "SingleImageDataset"}}},
+        "datasets.val.type",
+        ["'PairedImageDataset', got 'SingleImageDataset'"],
+    ),
+    ({"val": {"metrics": {"a": PSNR, "b": {**SSIM, "crop_border": 0}}}}, "val.metrics", ["must share"]),
+    ({"val": {"metrics": {"a": PSNR, "b": {**SSIM, "test_y_channel": False}}}}, "val.metrics", ["must share"]),
+    ({"val": {"metrics": {"a": {"crop_border": 4}}}}, "val.metrics.a", ["section with a `type`", "calculate_psnr"]),
+    ({"val": {"metrics": {"a": 5}}}, "val.metrics.a", ["section with a `type`", "got 5"]),
+    ({"val": {"metrics": {"a": {**PSNR, "cropborder": 4}}}}, "val.metrics.a.cropborder", ["mean 'crop_border'?"]),
+    ({"val": {"metrics": {"a": {**PSNR, "crop_border": -1}}}}, "val.crop_border", ["greater than or equal to 0"]),
+    (
+        {
+            "model_type": "ESRGANModel",
+            "train": {"total_iter": 5, "gan_opt": {"type": "GANLoss", "gan_type": "lsgan"}},
+        },
+        "train.gan_opt.gan_type",
+        ["ESRGANModel is relativistic", "got 'lsgan'"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "key", "parts"), REFUSED, ids=[f"{row[1]}-{row[2][0]}" for row in REFUSED])
+def test_what_we_do_otherwise_is_refused(values, key, parts, caplog):
+    with pytest.raises(OptionsError) as caught:
+        translated(**values)
+    (problem,) = caught.value.problems
+    assert problem.key == key
+    for part in parts:
+        assert part in problem.message
+
+
+# -- Training, with everything made small ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Three pairs of 128x128 and 32x32 pictures in folders as BasicSR's, and a meta_info file that names two."""
+    import numpy as np
+
+    from mvmsr.data.image_io import write_rgb
+    from mvmsr.data.imresize import imresize
+
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:128, :128]
+    for number in range(3):
+        wave = 127 + 100 * np.sin(x / rng.uniform(3, 9) + y / rng.uniform(3, 9))
+        gt = np.stack([wave, wave.T, 255 - wave], axis=2).astype(np.uint8)
+        write_rgb(root / "gt" / f"{number:04d}.png", gt)
+        write_rgb(root / "lq" / f"{number:04d}x4.png", imresize(gt, scale=1 / 4))
+    (root / "meta.txt").write_text("0000.png (128,128,3)\n0002.png (128,128,3)\n")
+    return root
+
+
+@pytest.fixture
+def weights_dir(tmp_path, monkeypatch) -> Path:
+    """Where VGG weights are sought; nothing lies there yet."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    monkeypatch.setenv("MVMSR_WEIGHTS_DIR", str(folder))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return folder
+
+
+def shrunk(name: str, pictures: Path, tmp_path: Path, *more: str):
+    """The options of that file with small networks, two iterations, and the made pictures."""
+    options = [
+        *(f"datasets.{key}.dataroot_gt={pictures / 'gt'}" for key in ("train", "val")),
+        *(f"datasets.{key}.dataroot_lq={pictures / 'lq'}" for key in ("train", "val")),
+        *("datasets.train.batch_size_per_gpu=2", "datasets.train.filename_tmpl='{}x4'", "datasets.val_2=null"),
+        *(f"datasets.train.cache_dir={tmp_path / 'cache'}", f"path.experiments_root={tmp_path / 'runs'}"),
+        *("network_g.num_feat=4", "network_g.num_block=1", "train.total_iter=2", "device=cpu"),
+        *("val.val_freq=!!float 2", "logger.print_freq=1", "logger.use_tb_logger=false"),
+    ]
+    if name in GAN_FILES:
+        options += ["network_d.num_feat=4", "train.perceptual_opt.layer_weights={conv1_2: 1}"]
+    if name == "ESRGAN":
+        options += ["network_g.num_grow_ch=4", "precision=bf16-mixed"]  # in which layouts other than BasicSR's tempt
+    if name == "MSRResNet":
+        options += [f"datasets.train.meta_info_file={pictures / 'meta.txt'}"]
+    return load(FILES[name], [*options, *more])
+
+
+def make_vgg(folder: Path) -> None:
+    """A file with the first two convolutions of a VGG19 nobody trained, under torchvision's names."""
+    import torch
+
+    torch.manual_seed(0)
+    shapes = {"0.weight": (64, 3, 3, 3), "0.bias": (64,), "2.weight": (64, 64, 3, 3), "2.bias": (64,)}
+    state = {f"features.{name}": 0.05 * torch.randn(shape) for name, shape in shapes.items()}
+    torch.save(state, folder / "vgg19-dcbb9e9d.pth")
+
+
+@pytest.mark.parametrize("name", ["MSRResNet", *(pytest.param(name, marks=needs_basicsr) for name in GAN_FILES)])
+def test_they_train(name, pictures, weights_dir, tmp_path):
+    from mvmsr.engine.loop import train
+    from mvmsr.inference.weights import read_info
+
+    make_vgg(weights_dir)
+    run = train(shrunk(name, pictures, tmp_path))
+    records = [json.loads(line) for line in run.stats.read_text().splitlines()]
+    assert max(record["iter"] for record in records) == 2
+    logged = set().union(*records)
+    assert "val/Set5/psnr" in logged if name == "MSRResNet" else "val/Set14/psnr" in logged
+    for term in ("pixel", "perceptual", "gan") if name in GAN_FILES else ("pixel",):
+        assert any(term in key for key in logged), logged
+    (best,) = run.weights.glob("*_g_best.safetensors")
+    info = read_info(best)
+    assert (info.arch, info.scale) == ("RRDBNet" if name == "ESRGAN" else "MSRResNet", 4)
+    assert info.extra["averaged"] == ("false" if name == "ESRGAN" else "true")
+    saved = list(run.samples.glob("00000002/Set14/*.png"))
+    assert len(saved) == (3 if name in GAN_FILES else 0)  # val.save_img
+    again = load(run.root / "options.yml")
+    assert again == shrunk(name, pictures, tmp_path)
+
+
+def test_validation_without_metrics_makes_pictures(pictures, tmp_path):
+    from mvmsr.engine.loop import train
+
+    run = train(shrunk("MSRResNet", pictures, tmp_path, "val.metrics=~", "val.save_img=true", "train.total_iter=1"))
+    assert len(list(run.samples.glob("00000001/Set5/*.png"))) == 3
+    assert not any(key.startswith("val/") for key in json.loads(run.stats.read_text().splitlines()[-1]))
+
+
+@needs_basicsr
+@pytest.mark.parametrize("name", GAN_FILES)
+def test_missing_vgg_weights_are_said_before_any_work(name, pictures, weights_dir, tmp_path):
+    from mvmsr.engine.loop import train
+
+    with pytest.raises(OptionsError) as caught:
+        train(shrunk(name, pictures, tmp_path))
+    (problem,) = caught.value.problems
+    assert problem.key == "train.perceptual_opt"
+    assert problem.where.startswith(f"{FILES[name]}:")
+    assert str(weights_dir / "vgg19-dcbb9e9d.pth") in problem.message
+    assert "Remedy: download https://" in problem.message
+    assert "$MVMSR_WEIGHTS_DIR" in problem.message
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "cache").exists()
