@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def save_checkpoint(root: Path, iteration: int, state: dict[str, Any]) -> Path:
             shutil.rmtree(final)
         aside.rename(final)
         _sync(root)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch's writer has its own words for a disk that refuses
         shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointError(
             f"cannot save {final}: {error}; free some space or mend the folder, then --auto-resume"
@@ -65,7 +66,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state in a checkpoint folder.
 
     Raises:
-        CheckpointError: the folder is incomplete or its bytes have changed.
+        CheckpointError: the folder is incomplete, its bytes have changed, or it holds code.
     """
     try:
         manifest = json.loads((path / _MANIFEST).read_text())
@@ -74,7 +75,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                 f"{path}: the state's checksum differs from its manifest; delete the folder to go on from an older one"
             )
         return torch.load(path / _STATE, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: the state holds other things than tensors and plain values, so it is not one of ours; delete the "
+            "folder to go on from an older one"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}: not a complete checkpoint ({error}); delete the folder to go on from an older one"
         ) from error

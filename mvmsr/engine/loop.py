@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,11 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
     train, total, parts = options.train, options.train.total_iter, options.train.accumulate
     start = experiment.iteration
     if _validation_is_due(run, start) and not _was_validated(run, start):
-        _validate(run, stop)
+        if not _validate(run, stop):
+            raise Stopped(stop.signal, start)
+        _save(run)  # the best score may be a new one
     stream = batches.iterate(start * parts, total * parts, pin_memory=experiment.device.type == "cuda")
-    with TrainProgress(console, start, total) as progress:
+    with closing(stream), TrainProgress(console, start, total) as progress:
         clock = time.perf_counter()
         data_seconds, since = 0.0, start
         for iteration in range(start + 1, total + 1):
@@ -110,15 +113,15 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
                 run.stats.write(iteration, report)
                 progress.report(iteration, report)
                 clock, data_seconds, since = time.perf_counter(), 0.0, iteration
+            unfinished = iteration < total
             if _validation_is_due(run, iteration):
                 paused = time.perf_counter()
-                _validate(run, stop)
+                unfinished |= not _validate(run, stop)
                 clock += time.perf_counter() - paused
             if iteration % options.logger.save_checkpoint_freq == 0 or iteration == total or stop:
                 _save(run)
-            if stop and iteration < total:
+            if stop and unfinished:
                 raise Stopped(stop.signal, iteration)
-    stream.close()
     log.info("Done: %d iterations of %s; weights are in %s", total, train.update, run.folder.weights)
 
 
@@ -133,22 +136,23 @@ def _was_validated(run: Run, iteration: int) -> bool:
     return any(r["iter"] == iteration and any(k.startswith("val/") for k in r) for r in records)
 
 
-def _validate(run: Run, stop: StopRequest) -> None:
-    """Score the generator; a stop request leaves the validation to the continued run."""
+def _validate(run: Run, stop: StopRequest) -> bool:
+    """Score the generator; False where a stop request left that to the continued run."""
     experiment, iteration = run.experiment, run.experiment.iteration
     assert run.validation is not None
     scores = run.validation.score(experiment, run.folder.samples, iteration, stop)
     if scores is None:
-        return
+        return False
     run.stats.write(iteration, {f"val/{name}": value for name, value in scores.items()})
     log.info("iter %d  %s", iteration, "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
     if not scores:
-        return
+        return True
     name, value = next(iter(scores.items()))
     metric = run.validation.metrics[name.rpartition("/")[2]]
     if not run.best or (value > run.best["value"]) == metric.higher_is_better:
         run.best = {"metric": name, "value": value, "iter": iteration}
         _save_weights(run, "best")
+    return True
 
 
 def _save(run: Run) -> None:
