@@ -43,6 +43,8 @@ class ScalarPReLU(nn.PReLU):
         super().__init__(num_parameters=1, init=0.25)
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # fused with its neighbours, where PyTorch's PReLU would stand alone
+            return torch.where(x > 0, x, self.weight.to(x.dtype) * x)
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x)
         return _ScalarPReLU.apply(x, self.weight)
