@@ -49,6 +49,11 @@ class RunFiles:
             value = value[key]
         return value
 
+    def section(self, *keys: str) -> dict[str, Any]:
+        """The section of the options at these keys; empty where there is none."""
+        value = self.option(*keys)
+        return value if isinstance(value, dict) else {}
+
     def series(self, key: str) -> tuple[list[int], list[float]]:
         """Iterations and values of everything logged under `key`; nan and infinite values are kept."""
         pairs = [(record["iter"], float(record[key])) for record in self.records if _is_number(record.get(key))]

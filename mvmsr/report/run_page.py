@@ -116,7 +116,11 @@ def _benchmarks(paths: Sequence[Path]) -> list[Benchmark]:
             by_protocol.append([part])
         else:
             group.append(part)
-    return [_benchmark(merge_results(group)) for group in by_protocol]
+    try:
+        return [_benchmark(merge_results(group)) for group in by_protocol]
+    except (KeyError, TypeError, AttributeError) as error:
+        names = ", ".join(map(str, paths))
+        raise ReportError(f"{names}: not as `mvmsr test` writes them ({type(error).__name__}: {error})") from error
 
 
 def _benchmark(results: Results) -> Benchmark:

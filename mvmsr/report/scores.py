@@ -133,7 +133,7 @@ def _mark(rows: list[_Row], column: int, higher: bool | None) -> list[_Row]:
 def _describe(run: RunFiles) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "progress", _progress(run)
     for name, key in _NETWORKS.items():
-        if isinstance(section := run.option(key), dict):
+        if section := run.section(key):
             yield name, (_component(section), *(_parameters(run) if key == "network_g" else ()))
     if run.options:
         yield "losses", _losses(run)
@@ -172,7 +172,7 @@ def _parameters(run: RunFiles) -> Iterator[str]:
 
 
 def _losses(run: RunFiles) -> tuple[str, ...]:
-    train = run.option("train", default={})
+    train = run.section("train")
     lines = []
     for key, term in train.items():
         if key.endswith("_opt") and isinstance(term, dict):
@@ -183,14 +183,14 @@ def _losses(run: RunFiles) -> tuple[str, ...]:
 
 
 def _data(run: RunFiles) -> tuple[str, ...]:
-    train = run.option("datasets", "train", default={})
+    train = run.section("datasets", "train")
     roots = train.get("dataroot_gt", "–")
-    lines = [f"trained on {roots if isinstance(roots, str) else ', '.join(map(str, roots))}"]
+    lines = [f"trained on {', '.join(map(str, roots)) if isinstance(roots, (list, tuple)) else roots}"]
     size, batch = train.get("gt_size"), train.get("batch_size_per_gpu")
     if batch:
         crops = f" crops of {size} × {size} px" if size else " pictures"
         lines.append(f"{batch}{crops} a batch, x{run.option('scale', default=4)}")
-    sets = run.option("datasets", default={})
+    sets = run.section("datasets")
     if names := [str(one.get("name", key)) for key, one in sets.items() if key != "train" and isinstance(one, dict)]:
         lines.append(f"validated on {', '.join(names)} (protocol {run.option('val', 'protocol', default='y')})")
     return tuple(lines)
@@ -201,14 +201,14 @@ def _optimizers(run: RunFiles) -> tuple[str, ...]:
     networks["discriminator"] = ("network_d", "optim_d")
     lines = []
     for name, (network, optimizer) in networks.items():
-        section = run.option("train", optimizer)
-        if run.option(network) is not None and isinstance(section, dict):
+        section = run.section("train", optimizer)
+        if run.section(network) and section:
             lines.append(f"{name}: {_component(section)}")
     return tuple(lines) or ("–",)
 
 
 def _schedule(run: RunFiles) -> tuple[str, ...]:
-    train = run.option("train", default={})
+    train = run.section("train")
     scheduler = train.get("scheduler")
     lines = [_component(scheduler) if isinstance(scheduler, dict) else "constant learning rate"]
     lines.append(f"{train.get('update', 'alternating')} updates")
