@@ -13,7 +13,7 @@ from mvmsr.registry import did_you_mean
 
 
 def argument_problems(
-    constructor: Callable[..., Any], args: dict[str, Any], supplied: Collection[str] = ()
+    constructor: Callable[..., Any], args: dict[str, Any], supplied: Collection[str] = (), called: str | None = None
 ) -> list[tuple[str, str]]:
     """What is wrong with calling `constructor(**args)`, as (argument name, message); empty when it may be called.
 
@@ -21,6 +21,7 @@ def argument_problems(
         constructor: a class or function.
         args: the arguments as written in the options.
         supplied: names of arguments that the caller adds by itself.
+        called: what the options call the constructor, where that is not its name.
     """
     parameters = {
         name: parameter
@@ -29,7 +30,7 @@ def argument_problems(
     }
     open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(constructor).parameters.values())
     accepted = [name for name in parameters if name not in supplied]
-    name_of_type = getattr(constructor, "__name__", str(constructor))
+    name_of_type = called or getattr(constructor, "__name__", str(constructor))
     problems = []
     for name in args:
         if name not in accepted and not open_ended:

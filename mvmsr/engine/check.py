@@ -89,7 +89,7 @@ def _schedule(options: TrainOptions) -> list[Problem]:
         hint = did_you_mean(spec.type, SCHEDULES)
         message = f"unknown scheduler {spec.type!r}.{hint} Known: {', '.join(SCHEDULES)}"
         return [options.problem(("train", "scheduler", "type"), message)]
-    found = argument_problems(SCHEDULES[spec.type], spec.args, ("base_lr", "total_iter"))
+    found = argument_problems(SCHEDULES[spec.type], spec.args, ("base_lr", "total_iter"), spec.type)
     return [options.problem(("train", "scheduler", name), message) for name, message in found]
 
 
@@ -98,13 +98,23 @@ def _objectives(options: TrainOptions) -> list[Problem]:
     problems: list[Problem] = []
     trained: set[str] = set()
     for name, spec in options.train.terms.items():
-        for network, inputs in _needs(spec).items():
-            trained.add(network)
-            needed = {NEEDS_NETWORK[i] for i in inputs} | {k for k, n in _OBJECTIVE_KEYS.items() if n == network}
-            for key in sorted(filter(None, needed)):
-                if getattr(options, key) is None:
-                    message = f"{spec.type} needs {key}, which these options lack"
-                    problems.append(options.problem(("train", f"{name}_opt"), message))
+        keys = ("train", f"{name}_opt")
+        try:
+            needs = _needs(spec)
+        except ValueError as error:  # a value that the constructor refuses
+            problems.append(options.problem(keys, str(error)))
+            continue
+        trained |= set(needs)
+        inputs = {i for names in needs.values() for i in names}
+        for unknown in sorted(inputs - set(NEEDS_NETWORK)):
+            message = f"{spec.type} asks for {unknown!r}, which no step offers.{did_you_mean(unknown, NEEDS_NETWORK)}"
+            problems.append(options.problem(keys, f"{message} It offers: {', '.join(NEEDS_NETWORK)}"))
+        needed = {NEEDS_NETWORK.get(i) for i in inputs} | {k for k, n in _OBJECTIVE_KEYS.items() if n in needs}
+        for key in sorted(filter(None, needed)):
+            if getattr(options, key) is None:
+                problems.append(options.problem(keys, f"{spec.type} needs {key}, which these options lack"))
+    if problems:  # what trains nothing because of them is no problem of its own
+        return problems
     for key, network in _OBJECTIVE_KEYS.items():
         if getattr(options, key) is not None and network not in trained:
             example = {"network_g": "pixel_opt", "network_d": "gan_opt", "network_m": "triplet_opt"}[key]
@@ -115,13 +125,14 @@ def _objectives(options: TrainOptions) -> list[Problem]:
 
 
 def _needs(spec: Component) -> dict[str, tuple[str, ...]]:
-    """The step's tensors that a term asks for, by the objective it belongs to."""
+    """The step's tensors that a term asks for, by the objective it belongs to.
+
+    Raises:
+        ValueError: the term's constructor refuses a value.
+    """
     constructor: Any = LOSSES.get(spec.type)
     args = dict(spec.args)
     if hasattr(constructor, "extractor_spec"):
         args["extractor"] = torch.nn.Identity()
-    try:
-        term = constructor(**args)
-    except ValueError:  # a value that the constructor refuses; `build` reports it with its key
-        return {}
-    return {network: tuple(inspect.signature(f).parameters) for network, f in term.objectives().items()}
+    objectives = constructor(**args).objectives()
+    return {network: tuple(inspect.signature(function).parameters) for network, function in objectives.items()}
