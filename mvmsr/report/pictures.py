@@ -60,7 +60,7 @@ def galleries(runs: Sequence[RunFiles]) -> tuple[list[Gallery], list[str]]:
     found = []
     for name in names[:MOST_PICTURES]:
         strips = [(run, _read(one.get(name, {}), notes)) for run, one in zip(runs, files, strict=True)]
-        found += _galleries_of(name.replace("_", " "), [(run, group) for run, group in strips if group])
+        found += _galleries_of(name.replace("_", " "), [(run, group) for run, group in strips if group], len(runs) > 1)
     return found, notes
 
 
@@ -70,7 +70,7 @@ def data_uri(rgb: np.ndarray) -> str:
 
     image, kind = Image.fromarray(rgb), "png"
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")
     if buffer.tell() > _INLINE_PNG_BYTES:
         buffer, kind = io.BytesIO(), "webp"
         image.save(buffer, "WEBP", quality=_QUALITY, method=4)
@@ -106,7 +106,7 @@ def _read(files: dict[int, Path], notes: list[str]) -> list[_Strip]:
     return strips
 
 
-def _galleries_of(title: str, runs: list[tuple[RunFiles, list[_Strip]]]) -> list[Gallery]:
+def _galleries_of(title: str, runs: list[tuple[RunFiles, list[_Strip]]], name_runs: bool) -> list[Gallery]:
     """One gallery for all runs that restored the same picture in the same part, one more for each other part."""
     shared: list[list[tuple[RunFiles, list[_Strip]]]] = []
     for run, strips in runs:
@@ -118,27 +118,30 @@ def _galleries_of(title: str, runs: list[tuple[RunFiles, list[_Strip]]]) -> list
         else:
             shared.append([(run, strips)])
     return [
-        _gallery(title if len(shared) == 1 else f"{title} ({', '.join(run.label for run, _ in group)})", group)
+        _gallery(
+            title if len(shared) == 1 else f"{title} ({', '.join(run.label for run, _ in group)})", group, name_runs
+        )
         for group in shared
     ]
 
 
-def _gallery(title: str, runs: list[tuple[RunFiles, list[_Strip]]]) -> Gallery:
+def _gallery(title: str, runs: list[tuple[RunFiles, list[_Strip]]], name_runs: bool) -> Gallery:
     """One run: from bicubic over its results to the original. Several: their last results first, to be compared."""
     first = runs[0][1][0]
     bicubic = _tile("bicubic", f"{title}, enlarged by bicubic interpolation", first.bicubic)
     original = _tile("original", f"{title}, the original", first.gt)
     if len(runs) == 1:
         run, strips = runs[0]
-        return Gallery(title, ((bicubic, *(_result(title, run, strip, "") for strip in strips), original),))
-    last = [_result(title, run, strips[-1], f"{run.label}, ") for run, strips in runs]
-    earlier = [_result(title, run, strip, f"{run.label}, ") for run, strips in runs for strip in strips[:-1]]
+        return Gallery(title, ((bicubic, *(_result(title, run, strip, name_runs) for strip in strips), original),))
+    last = [_result(title, run, strips[-1], name_runs) for run, strips in runs]
+    earlier = [_result(title, run, strip, name_runs) for run, strips in runs for strip in strips[:-1]]
     return Gallery(title, tuple(row for row in ((bicubic, *last, original), tuple(earlier)) if row))
 
 
-def _result(title: str, run: RunFiles, strip: _Strip, label: str) -> Tile:
+def _result(title: str, run: RunFiles, strip: _Strip, name_run: bool) -> Tile:
     iterations = f"{strip.iteration:,} iterations"
-    return _tile(f"{label}{iterations}", f"{title}, restored by {run.label} after {iterations}", strip.sr)
+    caption = f"{run.label}, {iterations}" if name_run else iterations
+    return _tile(caption, f"{title}, restored by {run.label} after {iterations}", strip.sr)
 
 
 def _tile(caption: str, alt: str, rgb: np.ndarray) -> Tile:

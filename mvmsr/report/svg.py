@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ RUN_COLORS = 8
 """Runs that have a colour of their own; later ones begin anew."""
 _INK, _GRID = "#0a0b0c", "#0a0b0d"
 """Colours that stand for the page's own until the SVG is put into it."""
-_DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)))
+_DASHES: tuple[Any, ...] = ("solid", (0, (4, 2)), (0, (1, 1.5)))
 _MOST_POINTS, _FEW_POINTS = 600, 12
 
 
@@ -34,7 +34,7 @@ def draw(panel: Panel, name: str) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.0, "path.simplify": True}
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.0, "path.simplify": True}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(4.4, 2.5))
         FigureCanvasSVG(figure)

@@ -59,6 +59,8 @@ def test_runs_are_compared_by_their_last_results(
         ["bicubic", "one, 40 iterations", "two, 40 iterations", "original"],
         ["one, 20 iterations", "two, 20 iterations"],
     ]
+    alone = galleries([read_run(one), read_run(make_run("three"))])[0][0]
+    assert [tile.caption for tile in alone.rows[0][1:-1]] == ["one, 20 iterations", "one, 40 iterations"]
 
 
 def test_results_of_another_original_are_not_mixed(
