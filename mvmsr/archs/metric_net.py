@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from mvmsr.archs.strided_conv import StridedConv2d
 from mvmsr.registry import ARCHS
 
 Norm = Literal["none", "batch", "group", "instance"]
@@ -89,7 +90,7 @@ class MetricNet(nn.Module):
         for k in range(num_layer):
             out_ch = num_feat * 2**k
             layer_norm = _make_norm(norm, out_ch) if k else None
-            layers.append(nn.Conv2d(in_ch, out_ch, 4, 2, padding=1, bias=layer_norm is None))
+            layers.append(StridedConv2d(in_ch, out_ch, bias=layer_norm is None))
             if layer_norm is not None:
                 layers.append(layer_norm)
             layers.append(nn.LeakyReLU(0.2, inplace=True))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mvmsr.archs import NMD, MetricNet, NatSRDiscriminator, SRGANDiscriminator, count_parameters
+from mvmsr.archs.strided_conv import StridedConv2d
 from mvmsr.registry import ARCHS, RegistryError
 
 PAPER = {"norm": "none", "pool": "max", "input_range": "zero_one", "init": "default"}
@@ -126,7 +127,7 @@ def test_the_range_option_maps_zero_one_to_minus_one_one():
 def test_every_convolution_but_the_first_is_normalised(norm, kind):
     net = MetricNet(num_feat=4, num_layer=3, norm=norm)
     layers = [type(layer) for layer in net.features]
-    expected = [nn.Conv2d, nn.LeakyReLU] + 2 * [nn.Conv2d, kind, nn.LeakyReLU]
+    expected = [StridedConv2d, nn.LeakyReLU] + 2 * [StridedConv2d, kind, nn.LeakyReLU]
     assert layers == [layer for layer in expected if layer is not type(None)]
 
 
