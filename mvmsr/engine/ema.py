@@ -14,6 +14,18 @@ def make_ema(network: nn.Module) -> nn.Module:
     return average.requires_grad_(False)
 
 
+def ema_decay_at(decay: float, updates: int) -> float:
+    """The decay for the next update after `updates` of them: small at first, so that the average forgets its start.
+
+    min(decay, (1 + t) / (10 + t)). Without this, 0.999 would still hold 8 % of the random initial weights after 2,500
+    iterations, which costs several decibels.
+
+    >>> ema_decay_at(0.999, 0), ema_decay_at(0.999, 90), ema_decay_at(0.999, 100_000)
+    (0.1, 0.91, 0.999)
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 @torch.no_grad()
 def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
     """`average = decay * average + (1 - decay) * network`, in place.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mvmsr.data.batches import Batch
 from mvmsr.engine.build import Experiment
-from mvmsr.engine.ema import update_ema
+from mvmsr.engine.ema import ema_decay_at, update_ema
 from mvmsr.engine.objective import WeightedTerm
 from mvmsr.engine.step import Images, Step
 from mvmsr.engine.updates import Values, update_all, update_critic, update_generator
@@ -65,7 +65,7 @@ def run_iteration(experiment: Experiment, parts: Sequence[Images]) -> tuple[Valu
         for critic in critics:
             values |= update_critic(critic, [p for p in critics if p is not critic], steps, backward)
     if experiment.ema is not None:
-        update_ema(experiment.ema, experiment.modules["generator"], options.ema_decay)
+        update_ema(experiment.ema, experiment.modules["generator"], ema_decay_at(options.ema_decay, iteration - 1))
     experiment.iteration = iteration
     return values, steps[-1]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mvmsr.engine.ema import make_ema, update_ema
+from mvmsr.engine.ema import ema_decay_at, make_ema, update_ema
 
 
 def test_three_updates_by_hand() -> None:
@@ -53,3 +53,13 @@ def test_of_equal_networks_it_is_the_network() -> None:
     average = make_ema(network)
     update_ema(average, network, 0.999)
     torch.testing.assert_close(average.weight, network.weight, rtol=0, atol=0)
+
+
+def test_a_young_average_forgets_its_random_start():
+    assert [ema_decay_at(0.999, t) for t in (0, 8, 90)] == [0.1, 0.5, 0.91]
+    assert ema_decay_at(0.999, 10**6) == 0.999
+    assert ema_decay_at(0.05, 0) == 0.05
+    left = 1.0
+    for t in range(2500):
+        left *= ema_decay_at(0.999, t)
+    assert left < 1e-9 < 0.999**2500
