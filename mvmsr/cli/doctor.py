@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def command(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A run directory to check instead of the machine.")
+        Path | None, typer.Argument(metavar="RUN", help="A run directory to check instead of the machine.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     data_root: Annotated[
