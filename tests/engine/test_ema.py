@@ -63,3 +63,28 @@ def test_a_young_average_forgets_its_random_start():
     for t in range(2500):
         left *= ema_decay_at(0.999, t)
     assert left < 1e-9 < 0.999**2500
+
+
+@pytest.mark.parametrize(
+    ("decay", "updates", "expected"),
+    [
+        (0.999, 0, 0.1),
+        (0.999, 8, 0.5),
+        (0.999, 8_990, 8_991 / 9_000),
+        (0.999, 8_991, 0.999),
+        (0.05, 0, 0.05),
+        (0.5, 9, 0.5),
+    ],
+)
+def test_a_young_average_follows_faster(decay: float, updates: int, expected: float) -> None:
+    assert ema_decay_at(decay, updates) == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_iteration_averages_with_the_decay_of_its_age(pictures: Path, tmp_path: Path) -> None:
+    experiment = build(tiny_options(tmp_path, pictures, changes={"train.ema_decay": 0.15}))
+    assert experiment.ema is not None
+    expected = experiment.modules["generator"].conv_last.bias.detach().clone()
+    for decay in (0.1, 0.15, 0.15):  # 1/10, then 2/11 and 3/12 are above 0.15
+        run_iteration(experiment, [random_images()])
+        expected = decay * expected + (1 - decay) * experiment.modules["generator"].conv_last.bias.detach()
+        torch.testing.assert_close(experiment.ema.conv_last.bias.detach(), expected, rtol=1e-6, atol=0)

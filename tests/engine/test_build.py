@@ -1,0 +1,129 @@
+"""Options become the objects that they describe."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import differences, tiny_options
+
+from mvmsr.config import OptionsError
+from mvmsr.engine.build import _compiles, build, build_batches
+from mvmsr.inference.weights import read_info, save_weights
+
+
+def test_every_network_has_its_own_optimizer_and_objective(pictures: Path, tmp_path: Path) -> None:
+    changes = {"train.optim_m": {"type": "AdamW", "lr": 0.25, "weight_decay": 0.125}, "train.ema_decay": 0.9}
+    experiment = build(tiny_options(tmp_path, pictures, "GDM", changes))
+    assert list(experiment.players) == ["generator", "discriminator", "metric_net"]
+    terms = {name: [term.name for term in player.terms] for name, player in experiment.players.items()}
+    assert terms == {
+        "generator": ["pixel", "gan", "pair", "manifold"],
+        "discriminator": ["gan"],
+        "metric_net": ["triplet"],
+    }
+    for name, player in experiment.players.items():
+        assert {id(p) for p in player.parameters} == {id(p) for p in experiment.modules[name].parameters()}
+    optimizer = experiment.players["metric_net"].optimizer
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.25, 0.125)
+    assert experiment.eval_generator is experiment.ema
+    assert build(tiny_options(tmp_path, pictures)).eval_generator is not None
+
+
+def test_the_seed_decides_the_weights(pictures: Path, tmp_path: Path) -> None:
+    def weights(seed: int) -> dict[str, Any]:
+        torch.rand(3)  # whatever was drawn before
+        modules = build(tiny_options(tmp_path, pictures, "GDM", {"manual_seed": seed})).modules
+        return {name: module.state_dict() for name, module in modules.items()}
+
+    assert differences(weights(1), weights(1)) == []
+    assert differences(weights(1), weights(2)) != []
+
+
+def test_batch_sizes_and_scale_reach_the_data(pictures: Path, tmp_path: Path) -> None:
+    batch = build_batches(tiny_options(tmp_path, pictures, changes={"datasets.train.batch_size_per_gpu": 3})).batch(0)
+    assert batch.lq.shape == (3, 3, 4, 4)
+    assert batch.gt.shape == (3, 3, 16, 16)
+
+
+@pytest.fixture
+def weights(pictures: Path, tmp_path: Path) -> Path:
+    """Weights of a tiny generator drawn from another seed."""
+    state = build(tiny_options(tmp_path, pictures, changes={"manual_seed": 9})).modules["generator"].state_dict()
+    path = tmp_path / "other.safetensors"
+    save_weights(path, state, "SRResNet", {"num_feat": 8, "num_block": 1, "upscale": 4}, 4)
+    assert read_info(path).arch == "SRResNet"
+    return path
+
+
+def test_pretrained_weights_are_taken_up(
+    weights: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = build(tiny_options(tmp_path, pictures, changes={"manual_seed": 9})).modules["generator"].state_dict()
+    changes = {"path.pretrain_network_g": str(weights), "train.ema_decay": 0.9}
+    with caplog.at_level(logging.INFO):
+        experiment = build(tiny_options(tmp_path, pictures, changes=changes))
+    assert differences(dict(experiment.modules["generator"].state_dict()), dict(expected)) == []
+    assert experiment.ema is not None
+    assert differences(dict(experiment.ema.state_dict()), dict(expected)) == []  # where the average begins
+    assert f"Loaded generator from {weights}" in caplog.text
+
+
+def test_pretrained_weights_that_do_not_fit(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"path.pretrain_network_g": str(weights), "network_g.num_feat": 4}
+    with pytest.raises(OptionsError, match=r"path.pretrain_network_g: .*other.safetensors does not fit SRResNet"):
+        build(tiny_options(tmp_path, pictures, changes=changes))
+
+
+def test_weights_with_more_than_the_network_has(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = dict(build(tiny_options(tmp_path, pictures)).modules["generator"].state_dict())
+    path = tmp_path / "more.pth"
+    torch.save({"params": {**state, "more": torch.zeros(1)}}, path)
+    changes = {"path.pretrain_network_g": str(path)}
+    with pytest.raises(OptionsError, match=r"path.pretrain_network_g: .*more.pth does not fit SRResNet: "):
+        build(tiny_options(tmp_path, pictures, changes=changes))
+    with caplog.at_level(logging.INFO):
+        build(tiny_options(tmp_path, pictures, changes={**changes, "path.strict_load_g": False}))
+    assert "unexpected_keys=['more']" in caplog.text
+
+
+def test_a_device_or_precision_that_is_not_here(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="precision '16-mixed' needs a GPU"):
+        build(tiny_options(tmp_path, pictures, changes={"precision": "16-mixed"}))
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="torch sees no CUDA device here"):
+            build(tiny_options(tmp_path, pictures, changes={"device": "cuda"}))
+
+
+@pytest.mark.parametrize(
+    ("compile_option", "device", "iterations", "compilers", "expected"),
+    [
+        ("auto", "cuda", 10, [], True),
+        ("auto", "cpu", 10, ["g++"], False),  # too short to repay the compilation
+        ("auto", "cpu", 5000, ["g++"], True),
+        ("auto", "cpu", 5000, [], False),
+        ("auto", "mps", 5000, ["g++"], False),
+        (True, "cpu", 10, [], True),
+        (False, "cuda", 5000, ["g++"], False),
+    ],
+)
+def test_when_compilation_pays(
+    compile_option: bool | str,
+    device: str,
+    iterations: int,
+    compilers: list[str],
+    expected: bool,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: name if name in compilers else None)
+    options = tiny_options(tmp_path, pictures, changes={"compile": compile_option, "train.total_iter": iterations})
+    assert _compiles(options, torch.device(device)) is expected

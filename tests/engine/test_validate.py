@@ -1,0 +1,163 @@
+"""Validation while training: whose scores, which pictures, and what is best."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from tiny_runs import comparable_stats, final_state, tiny_options
+
+from mvmsr.config import OptionsError
+from mvmsr.data.image_io import image_size, read_rgb
+from mvmsr.data.imresize import imresize
+from mvmsr.engine import loop
+from mvmsr.engine.build import build
+from mvmsr.engine.stop import StopRequest
+from mvmsr.engine.validate import Validation, build_validation, side_by_side
+from mvmsr.inference.weights import read_info
+
+
+def _changes(pictures: Path, **val: Any) -> dict[str, Any]:
+    return {
+        "datasets.val": {"name": "made", "dataroot_gt": str(pictures)},
+        "val": {"val_freq": 1, "metrics": ["psnr"], "samples": 0, **val},
+        "train.total_iter": 3,
+        "logger.save_checkpoint_freq": 1,
+        "logger.keep_last": 1,
+    }
+
+
+def test_scores_are_those_of_the_averaged_generator(pictures: Path, tmp_path: Path) -> None:
+    experiment = build(tiny_options(tmp_path, pictures, changes={**_changes(pictures), "train.ema_decay": 0.9}))
+    validation = build_validation(experiment.options)
+    assert validation is not None
+    with torch.no_grad():
+        for p in experiment.modules["generator"].parameters():
+            p.fill_(float("nan"))  # nobody may look at it
+    scores = validation.score(experiment, tmp_path, 1, StopRequest())
+    assert scores is not None
+    assert set(scores) == {"made/psnr"}
+    assert 0 < scores["made/psnr"] < 40
+    assert experiment.modules["generator"].training
+
+
+def test_a_generator_goes_back_to_training(pictures: Path, tmp_path: Path) -> None:
+    experiment = build(tiny_options(tmp_path, pictures, changes=_changes(pictures)))
+    validation = build_validation(experiment.options)
+    assert validation is not None
+    before = {name: value.clone() for name, value in experiment.modules["generator"].state_dict().items()}
+    first = validation.score(experiment, tmp_path, 1, StopRequest())
+    assert first == validation.score(experiment, tmp_path, 1, StopRequest())
+    assert experiment.modules["generator"].training
+    after = experiment.modules["generator"].state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)  # running statistics too
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that makes validation give these scores in turn."""
+
+    def give(*scores: dict[str, float]) -> None:
+        left = list(scores)
+        monkeypatch.setattr(Validation, "score", lambda *_: left.pop(0))
+
+    return give
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        ("psnr", (20.0, 30.0, 25.0), 2),
+        ("psnr", (20.0, 20.0, 19.0), 1),  # the first of equals
+        ("niqe", (5.0, 3.0, 4.0), 2),  # lower is better
+    ],
+)
+def test_the_best_weights_are_kept(
+    metric: str, values: tuple[float, ...], best: int, scored: Any, pictures: Path, tmp_path: Path, console: Console
+) -> None:
+    scored(*({f"made/{metric}": value} for value in values))
+    run = loop.train(tiny_options(tmp_path, pictures, changes=_changes(pictures, metrics=[metric])), console=console)
+    assert final_state(run.root)["best"] == {"metric": f"made/{metric}", "value": values[best - 1], "iter": best}
+    assert read_info(run.weights / "tiny_g_best.safetensors").extra["iterations"] == str(best)
+    kept = sorted({best, 3})  # the best one's checkpoint and weights stay when others are pruned
+    assert sorted(int(p.name) for p in run.checkpoints.iterdir()) == kept
+    assert sorted(p.name for p in run.weights.iterdir()) == [
+        *(f"tiny_g_{i:08d}.safetensors" for i in kept),
+        "tiny_g_best.safetensors",
+    ]
+    assert [r[f"val/made/{metric}"] for r in comparable_stats(run.root) if f"val/made/{metric}" in r] == list(values)
+
+
+def test_the_best_of_before_is_not_forgotten(scored: Any, pictures: Path, tmp_path: Path, console: Console) -> None:
+    scored({"made/psnr": 30.0}, {"made/psnr": 20.0}, {"made/psnr": 10.0}, {"made/psnr": 15.0})
+    loop.train(tiny_options(tmp_path, pictures, changes=_changes(pictures)), console=console)
+    longer = {**_changes(pictures), "train.total_iter": 4}
+    run = loop.train(tiny_options(tmp_path, pictures, changes=longer), auto_resume=True, console=console)
+    assert read_info(run.weights / "tiny_g_best.safetensors").extra["iterations"] == "1"
+
+
+def test_a_set_without_scores_is_nobodys_best(scored: Any, pictures: Path, tmp_path: Path, console: Console) -> None:
+    scored({}, {}, {})
+    run = loop.train(tiny_options(tmp_path, pictures, changes=_changes(pictures)), console=console)
+    assert final_state(run.root)["best"] == {}
+    assert not (run.weights / "tiny_g_best.safetensors").exists()
+
+
+def test_pictures_to_look_at(pictures: Path, tmp_path: Path, console: Console) -> None:
+    changes = {**_changes(pictures, samples=2, save_img=True), "train.total_iter": 1}
+    run = loop.train(tiny_options(tmp_path, pictures, changes=changes), console=console)
+    names = sorted(str(p.relative_to(run.samples)) for p in run.samples.rglob("*.png"))
+    assert names == [
+        *(f"00000001/made/p{k}.png" for k in range(6)),
+        "00000001_made_p0.png",
+        "00000001_made_p1.png",
+    ]
+    assert image_size(run.samples / "00000001_made_p0.png") == (64, 192)
+    together = read_rgb(run.samples / "00000001_made_p0.png")
+    assert np.array_equal(together[:, 64:128], read_rgb(run.samples / "00000001" / "made" / "p0.png"))
+    assert np.array_equal(together[:, 128:], read_rgb(pictures / "p0.png"))
+
+
+def test_side_by_side_is_the_middle() -> None:
+    gt = np.random.default_rng(0).integers(0, 256, (12, 8, 3), dtype=np.uint8)
+    lq, sr = imresize(gt, 0.25), 255 - gt
+    together = side_by_side(lq, sr, gt, side=6)
+    assert together.shape == (6, 18, 3)
+    assert np.array_equal(together[:, 6:12], sr[3:9, 1:7])
+    assert np.array_equal(together[:, 12:], gt[3:9, 1:7])
+    assert np.array_equal(together[:, :6], imresize(lq, output_size=(12, 8))[3:9, 1:7])
+
+
+def test_a_picture_that_fails_gives_no_mean(
+    pictures: Path, tmp_path: Path, console: Console, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(pictures, broken)
+    (broken / "p3.png").write_bytes((pictures / "p3.png").read_bytes()[:200])
+    changes = {**_changes(broken), "train.total_iter": 1}
+    run = loop.train(tiny_options(tmp_path, pictures, changes=changes), console=console)
+    assert "No mean of made: it failed on p3" in caplog.text
+    assert not any(key.startswith("val/") for record in comparable_stats(run.root) for key in record)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"val": {"metrics": ["psnrr"]}}, r"val.metrics: .*'psnrr'"),
+        ({"val": {"protocol": "yy"}}, r"val.protocol: .*yy"),
+        ({"datasets.val": {"name": "x", "dataroot_gt": "/no/such/folder"}}, r"datasets.val: .*/no/such/folder"),
+        ({"datasets.val": {"name": "NoSuchSet"}}, r"datasets.val: .*NoSuchSet"),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], message: str, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionsError, match=message):
+        build_validation(tiny_options(tmp_path, pictures, changes={**_changes(pictures), **changes}))
+
+
+def test_no_sets_no_validation(pictures: Path, tmp_path: Path) -> None:
+    assert build_validation(tiny_options(tmp_path, pictures)) is None
