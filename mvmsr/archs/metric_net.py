@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from mvmsr.archs.strided_conv import StridedConv2d
@@ -119,7 +120,7 @@ class MetricNet(nn.Module):
                 "use larger patches or a smaller num_layer"
             )
         if self.input_range == "minus_one_one":
-            images = images * 2 - 1
+            images = torch.add(images.new_full((), -1.0), images, alpha=2)  # 2 * images - 1 in one pass
         return self.embed(self.pool(self.features(images)).flatten(1))
 
     def _initialise(self) -> None:
