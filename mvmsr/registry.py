@@ -63,8 +63,8 @@ class Registry:
             for parameter in inspect.signature(entry).parameters.values():
                 if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                     raise RegistryError(
-                        f"{self.kind} {key!r}: its constructor takes `{parameter}`, which would accept misspelt options; "
-                        "name every argument"
+                        f"{self.kind} {key!r}: its constructor takes `{parameter}`, which would accept misspelt "
+                        "options; name every argument"
                     )
             self._entries[key] = entry
             return entry

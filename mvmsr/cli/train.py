@@ -45,13 +45,14 @@ def command(
     from mvmsr.data.packing import PairError
     from mvmsr.engine.checkpoint import CheckpointError
     from mvmsr.engine.guard import NonFiniteLossError
+    from mvmsr.engine.rehearsal import SetupError
     from mvmsr.engine.run_dir import RunExistsError
     from mvmsr.engine.stop import Stopped
     from mvmsr.inference.weights import WeightsError
     from mvmsr.pretrained import MissingWeights
 
     failures = (
-        *(OptionsError, LayoutError, PairError, MissingWeights, WeightsError, RunExistsError),
+        *(OptionsError, SetupError, LayoutError, PairError, MissingWeights, WeightsError, RunExistsError),
         *(NonFiniteLossError, CheckpointError),
     )
     with shown_as_messages(*failures):

@@ -18,6 +18,8 @@ from mvmsr.engine.build import Experiment, build
 from mvmsr.engine.check import check
 from mvmsr.engine.iteration import run_iteration, to_device
 from mvmsr.engine.memory import peak_memory_mib
+from mvmsr.engine.rehearsal import rehearse
+from mvmsr.engine.run_dir import require_free_run_dir
 from mvmsr.engine.validate import build_validation
 
 _ENOUGH_SECONDS = 2.0
@@ -31,11 +33,14 @@ def dry_run(options: TrainOptions, console: Console) -> None:
     another machine.
 
     Raises:
-        OptionsError, MissingWeights: see `check` and `build`.
+        OptionsError, SetupError: see `check`, `build` and `rehearse`.
     """
     check(options)
+    require_free_run_dir(options, resume=True)
     notes = _data_notes(options)
-    experiment = build(options)
+    # Compilation would take longer than everything else here.
+    experiment = build(options.model_copy(update={"compile": False}))
+    rehearse(experiment)
     batch = options.datasets.train.batch_size_per_gpu
     gt_size = int(options.datasets.train.args.get("gt_size", 96))
 

@@ -20,7 +20,8 @@ from mvmsr.engine.iteration import embedding_health, run_iteration, to_device
 from mvmsr.engine.logs import RunningMeans, StatsLog, read_stats
 from mvmsr.engine.memory import peak_memory_mib
 from mvmsr.engine.progress import TrainProgress
-from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash
+from mvmsr.engine.rehearsal import SetupError, rehearse
+from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, require_free_run_dir
 from mvmsr.engine.state import collect_state, restore_state
 from mvmsr.engine.stop import Stopped, StopRequest, watch_signals
 from mvmsr.engine.validate import Validation, build_validation
@@ -45,16 +46,13 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
     """Train from options to the end of the schedule and return the run's folder.
 
     Raises:
-        OptionsError, LayoutError, PairError, ...: something cannot work; nothing has been trained yet.
+        OptionsError, SetupError, LayoutError, PairError, ...: something cannot work; nothing has been written yet.
         NonFiniteLossError: a loss was NaN or infinite; the last checkpoint is good.
         Stopped: SIGINT or SIGTERM came; everything is saved.
     """
     console = console or Console()
     with watch_signals() as stop:
-        check(options)
-        validation = build_validation(options)
-        batches = build_batches(options)
-        experiment = build(options)
+        experiment, validation, batches = _prepare(options, auto_resume)
         folder = open_run_dir(options, auto_resume)
         run = _begin(experiment, folder, validation, auto_resume)
         try:
@@ -62,6 +60,21 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
         finally:
             run.stats.close()
     return folder
+
+
+def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Validation | None, TrainBatches]:
+    """All that can fail for the user's sake, the quick before the slow; nothing of the run is written yet."""
+    try:
+        check(options)
+        require_free_run_dir(options, auto_resume)
+        validation = build_validation(options)
+        experiment = build(options)
+        rehearse(experiment)
+        return experiment, validation, build_batches(options)
+    except (ValueError, OSError) as error:
+        if type(error) in (ValueError, OSError, FileNotFoundError, PermissionError, NotADirectoryError):
+            raise SetupError(str(error)) from error
+        raise
 
 
 def _begin(experiment: Experiment, folder: RunDir, validation: Validation | None, auto_resume: bool) -> Run:

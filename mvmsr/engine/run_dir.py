@@ -50,17 +50,32 @@ class RunDir:
         return self.root / "stats.jsonl"
 
 
+def require_free_run_dir(options: TrainOptions, resume: bool) -> RunDir:
+    """The run's folder, which need not exist yet.
+
+    Raises:
+        RunExistsError: the run has begun before and `resume` is false.
+        OptionsError: a file stands where the folder should go.
+    """
+    root = Path(options.path.experiments_root)
+    if any(part.exists() and not part.is_dir() for part in (root, *root.parents)):
+        raise options.error(("path", "experiments_root"), f"{root} is not a folder, nor can one be made there")
+    run = RunDir(root / options.name)
+    has_begun = run.stats.exists() and run.stats.stat().st_size > 0
+    if (has_begun or run.checkpoints.exists()) and not resume:
+        raise RunExistsError(
+            f"{run.root} exists already; --auto-resume continues it, --set name=... begins another run beside it"
+        )
+    return run
+
+
 def open_run_dir(options: TrainOptions, resume: bool) -> RunDir:
     """The run's folder, made if need be, with `options.yml` in it.
 
     Raises:
         RunExistsError: the run has begun before and `resume` is false.
     """
-    run = RunDir(Path(options.path.experiments_root) / options.name)
-    if run.stats.exists() and not resume:
-        raise RunExistsError(
-            f"{run.root} exists already; --auto-resume continues it, --set name=... begins another run beside it"
-        )
+    run = require_free_run_dir(options, resume)
     run.root.mkdir(parents=True, exist_ok=True)
     description = as_plain(options)
     if resume:

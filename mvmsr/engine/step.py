@@ -180,6 +180,6 @@ class Step:
         size, device = len(self.images.gt), self.images.gt.device
         # Three numbers into one; any odd constants do.
         seed, iteration, part = self._seed
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + iteration) * 65_537 + part)
+        generator = torch.Generator().manual_seed(((seed * 1_000_003 + iteration) * 65_537 + part) % 2**63)
         positive, negative = torch.randperm(size, generator=generator), torch.randperm(size, generator=generator)
         return positive.to(device, non_blocking=True), negative.to(device, non_blocking=True)

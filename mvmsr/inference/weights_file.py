@@ -129,6 +129,11 @@ def read_info(path: str | Path) -> WeightsInfo:
 
 
 def existing(path: str | Path) -> Path:
+    """`path`, found to be a file with the suffix of a weights file.
+
+    Raises:
+        WeightsError: it is not.
+    """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file. Name a .safetensors or .pth file")
@@ -154,6 +159,11 @@ def _info_of_safetensors(path: Path) -> WeightsInfo | None:
 
 
 def parse(path: Path, text: str | None) -> dict[str, Any] | None:
+    """The description in a file's metadata; None where there is none.
+
+    Raises:
+        WeightsError: it is damaged or of another format.
+    """
     if text is None:
         return None
     try:
@@ -171,6 +181,7 @@ def parse(path: Path, text: str | None) -> dict[str, Any] | None:
 
 
 def described(path: Path, about: Mapping[str, Any], parameters: int) -> WeightsInfo:
+    """What a description says, with the number of parameters counted in the file."""
     extra = {key: str(value) for key, value in about.items() if key not in _RESERVED}
     return WeightsInfo(path, about["arch"], about["scale"], parameters, about["args"], about["version"], extra)
 
@@ -183,8 +194,10 @@ def _product(shape: list[int]) -> int:
 
 
 def damaged(path: Path, error: Exception) -> WeightsError:
+    """The error for a file that cannot be read."""
     return WeightsError(f"{path}: cannot be read, it is damaged or cut short ({first_line(error)}). Copy it again")
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

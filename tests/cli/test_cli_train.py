@@ -101,7 +101,6 @@ def test_bad_options_are_refused_by_line(folder: Path, written: str, instead: st
     assert not (folder / "experiments").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="these mistakes are found out too late, and shown with a traceback")
 @pytest.mark.parametrize(
     ("override", "message"),
     [
