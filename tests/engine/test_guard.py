@@ -111,7 +111,7 @@ def test_an_infinite_gradient_of_a_finite_loss(pictures: Path, tmp_path: Path) -
 
 
 def test_no_checkpoint_of_the_bad_iteration(pictures: Path, tmp_path: Path, console: Console) -> None:
-    changes = {"train.spoilt_opt": {"type": "SpoiltForG", "bad_call": 4}, "logger.save_checkpoint_freq": 2}
+    changes = {"train.spoilt_opt": {"type": "SpoiltForG", "bad_call": 5}, "logger.save_checkpoint_freq": 2}
     with pytest.raises(NonFiniteLossError, match="iteration 4"):
         train(tiny_options(tmp_path, pictures, changes=changes), console=console)
     assert [p.name for p in list_checkpoints(tmp_path / "tiny" / "checkpoints")] == ["00000002"]
