@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -114,7 +114,7 @@ class TrainBatches:
 
     def iterate(
         self, start: int, stop: int | None = None, prefetch: int = 2, pin_memory: bool = False
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Batches `start` to `stop - 1` (without end if None), made ahead by one background thread.
 
         Args:

@@ -108,7 +108,7 @@ def build(options: TrainOptions) -> Experiment:
         optimizer = _optimizer(options, f"optim_{key[-1]}", module, device, precision)
         base_lrs[name] = [group["lr"] for group in optimizer.param_groups]
         schedules[name] = _schedule(options, base_lrs[name][0])
-        runs = torch.compile(module) if name == "generator" and _compiles(options, device) else module
+        runs: Any = torch.compile(module) if name == "generator" and _compiles(options, device) else module
         running[name], wrapped = fabric.setup(runs, optimizer, move_to_device=False)
         clip = partial(_clip, fabric, options.train.grad_clip)
         players[name] = Player(name, running[name], wrapped, objectives[name], clip, _no_check)
@@ -230,7 +230,9 @@ def _compiles(options: TrainOptions, device: torch.device) -> bool:
 
 def _clip(fabric: Fabric, max_norm: float | None, network: nn.Module, optimizer: Optimizer) -> Tensor:
     if max_norm is not None:
-        return fabric.clip_gradients(network, optimizer, max_norm=max_norm, error_if_nonfinite=False)
+        norm = fabric.clip_gradients(network, optimizer, max_norm=max_norm, error_if_nonfinite=False)
+        assert norm is not None  # None only when values are clipped, not norms
+        return norm
     fabric.strategy.precision.unscale_gradients(getattr(optimizer, "optimizer", optimizer))  # no-op but for 16-mixed
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))

@@ -94,7 +94,7 @@ def embedding_health(experiment: Experiment, step: Step) -> Values:
     values = health(gt, sr)
     for term in experiment.players["metric_net"].terms:
         owner = getattr(term.function, "__self__", None)
-        if hasattr(owner, "health"):
+        if owner is not None and hasattr(owner, "health"):
             view = step.critic_view()
             values |= owner.health(gt, sr, view.positive_index, view.negative_index)
     return values

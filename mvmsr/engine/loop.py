@@ -23,7 +23,7 @@ from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError, rehearse
 from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, require_free_run_dir
 from mvmsr.engine.state import collect_state, restore_state
-from mvmsr.engine.stop import Stopped, StopRequest, watch_signals
+from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.engine.validate import Validation, build_validation
 from mvmsr.inference.weights import save_weights
 
@@ -98,7 +98,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
     start = experiment.iteration
     if _validation_is_due(run, start) and not _was_validated(run, start):
         if not _validate(run, stop):
-            raise Stopped(stop.signal, start)
+            raise stop.stopped_after(start)
         _save(run)  # the best score may be a new one
     stream = batches.iterate(start * parts, total * parts, pin_memory=experiment.device.type == "cuda")
     with closing(stream), TrainProgress(console, start, total) as progress:
@@ -134,7 +134,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
             if iteration % options.logger.save_checkpoint_freq == 0 or iteration == total or stop:
                 _save(run)
             if stop and unfinished:
-                raise Stopped(stop.signal, iteration)
+                raise stop.stopped_after(iteration)
     log.info("Done: %d iterations of %s; weights are in %s", total, train.update, run.folder.weights)
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mvmsr.losses.term import Term
+
+
+class Tensors(Protocol):
+    """What terms take their arguments from: a mapping, or a view of a step."""
+
+    def __getitem__(self, name: str, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ def terms_by_network(terms: Mapping[str, Term]) -> dict[str, list[WeightedTerm]]
     return objectives
 
 
-def evaluate_terms(terms: list[WeightedTerm], view: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def evaluate_terms(terms: list[WeightedTerm], view: Tensors) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum and each unweighted value (detached), for one view of a step."""
     total: Tensor | None = None
     values: dict[str, Tensor] = {}

@@ -37,6 +37,12 @@ class Images:
     names: tuple[str, ...]
 
 
+def _present(network: nn.Module | None) -> nn.Module:
+    """`check` lets no term ask for a network that the options leave out."""
+    assert network is not None
+    return network
+
+
 class View:
     """What one update sees of a step: quantities by name, computed when first asked for.
 
@@ -71,7 +77,7 @@ class View:
     def _embeddings(self) -> tuple[Tensor, Tensor]:
         # One batch of both: with batch normalisation each half alone would be normalised by its own statistics,
         # and the metric network would learn to tell batches apart, not images.
-        both = self._networks.metric_net(torch.cat([self.gt, self.sr]))
+        both = _present(self._networks.metric_net)(torch.cat([self.gt, self.sr]))
         gt, sr = both.float().chunk(2)
         self._observed.update(gt_embeddings=gt.detach(), sr_embeddings=sr.detach())
         return gt, sr
@@ -90,12 +96,12 @@ class View:
     def gt_logits(self) -> Tensor:
         """The discriminator's judgement of `gt`."""
         with torch.set_grad_enabled(self._gt_needs_grad and torch.is_grad_enabled()):
-            return self._networks.discriminator(self.gt).float()
+            return _present(self._networks.discriminator)(self.gt).float()
 
     @cached_property
     def sr_logits(self) -> Tensor:
         """The discriminator's judgement of `sr`; apart from `gt`, so that its batch norm sees one kind at a time."""
-        return self._networks.discriminator(self.sr).float()
+        return _present(self._networks.discriminator)(self.sr).float()
 
     @cached_property
     def _permutations(self) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,10 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signal is not None
 
+    def stopped_after(self, iteration: int) -> Stopped:
+        """The exception to leave the loop with, once everything is saved."""
+        return Stopped(self.signal or signal.SIGTERM, iteration)
+
 
 class Stopped(Exception):
     """No error: the run stopped before its end because it was asked to, and its state is saved.
