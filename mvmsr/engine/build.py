@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import shutil
@@ -160,8 +161,6 @@ def _network(options: TrainOptions, key: str) -> nn.Module:
 
 def network_args(options: TrainOptions, key: str) -> dict[str, Any]:
     """The constructor arguments of a network; `upscale` follows `scale` when it is not written down."""
-    import inspect
-
     spec: Component = getattr(options, key)
     takes_upscale = "upscale" in inspect.signature(ARCHS.get(spec.type)).parameters
     return {**({"upscale": options.scale} if takes_upscale else {}), **spec.args}

@@ -72,7 +72,8 @@ def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Vali
         rehearse(experiment)
         return experiment, validation, build_batches(options)
     except (ValueError, OSError) as error:
-        if type(error) in (ValueError, OSError, FileNotFoundError, PermissionError, NotADirectoryError):
+        # Errors of our own say what they are by their type; plain ones (of a constructor, of the disk) get one here.
+        if type(error).__module__ == "builtins":
             raise SetupError(str(error)) from error
         raise
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from mvmsr.losses.term import Term
@@ -63,8 +62,3 @@ def evaluate_terms(terms: list[WeightedTerm], view: Tensors) -> tuple[Tensor, di
     if total is None:
         raise ValueError("an objective without terms has no value")
     return total, values
-
-
-def is_finite(values: Mapping[str, Tensor]) -> Tensor:
-    """One boolean tensor: whether all values are finite. Makes no host synchronisation."""
-    return torch.isfinite(torch.stack(list(values.values()))).all()
