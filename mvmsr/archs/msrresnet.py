@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvmsr.archs.initial_weights import start_small
 from mvmsr.archs.upsampler import shuffle_factors
 from mvmsr.registry import ARCHS
 
@@ -59,7 +60,7 @@ class MSRResNet(nn.Module):
         self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
         self.lrelu = nn.LeakyReLU(0.1, inplace=True)
-        self.apply(_start_small)
+        self.apply(start_small)
 
     def forward(self, lq: Tensor) -> Tensor:
         features = self.body(self.lrelu(self.conv_first(lq)))
@@ -68,11 +69,3 @@ class MSRResNet(nn.Module):
             features = self.lrelu(self.pixel_shuffle(self.upconv2(features)))
         correction = self.conv_last(self.lrelu(self.conv_hr(features)))
         return correction + F.interpolate(lq, scale_factor=self.scale, mode="bilinear", align_corners=False)
-
-
-def _start_small(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight)
-        module.weight.data.mul_(0.1)
-        assert module.bias is not None
-        nn.init.zeros_(module.bias)

@@ -235,3 +235,30 @@ def test_nsrnet_starts_from_the_initialisations_of_the_paper():
     assert linear_conv.std().item() == pytest.approx((1 / (64 * 9)) ** 0.5, rel=0.02)
     assert linear_conv.abs().max() <= (6 / (2 * 64 * 9)) ** 0.5
     assert all(p.abs().max() == 0 for n, p in net.named_parameters() if n.endswith("bias"))
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_srresnets_global_skip_adds_the_enlarged_input_and_no_parameters(mode):
+    torch.manual_seed(0)
+    plain = SRResNet(num_feat=8, num_block=2, bn=False)
+    skipping = SRResNet(num_feat=8, num_block=2, bn=False, global_skip=mode)
+    skipping.load_state_dict(plain.state_dict())
+    lq = torch.rand(2, 3, 7, 5)
+    enlarged = F.interpolate(lq, scale_factor=4, mode=mode, align_corners=False)
+    torch.testing.assert_close(skipping(lq), plain(lq) + enlarged)
+
+
+def test_srresnet_with_a_skip_starts_near_the_enlargement():
+    torch.manual_seed(0)
+    net, lq = SRResNet(bn=False, global_skip="bicubic"), torch.rand(1, 3, 12, 12)
+    difference = net(lq) - F.interpolate(lq, scale_factor=4, mode="bicubic", align_corners=False)
+    assert difference.abs().max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [({"global_skip": "nearest"}, "nearest"), ({"global_skip": "bilinear", "num_out_ch": 1}, "1")],
+)
+def test_srresnet_refuses_skips_that_it_does_not_know(arguments, named):
+    with pytest.raises(ValueError, match=f"global_skip.*{named}"):
+        SRResNet(num_feat=8, num_block=1, **arguments)
