@@ -1,5 +1,6 @@
 """Networks, and nothing but networks."""
 
+from mvmsr.archs.compact import Compact
 from mvmsr.archs.discriminators import NatSRDiscriminator, SRGANDiscriminator
 from mvmsr.archs.flops import multiply_adds
 from mvmsr.archs.metric_net import MetricNet
@@ -16,6 +17,7 @@ __all__ = [
     "NMD",
     "RDN",
     "VGG_LAYERS",
+    "Compact",
     "MSRResNet",
     "MetricNet",
     "NSRNet",

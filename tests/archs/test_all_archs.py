@@ -17,6 +17,7 @@ GENERATORS = {
     "MSRResNet": {"num_feat": 8, "num_block": 2},
     "RDN": {"num_feat": 8, "num_block": 2, "num_layer": 2, "num_grow_ch": 4},
     "NSRNet": {"num_feat": 8, "num_layer": 2},
+    "Compact": {"num_feat": 8, "num_conv": 2},
     "spandrel": {},  # `path` is filled in by `build`
 }
 DISCRIMINATORS = {
