@@ -16,6 +16,8 @@ WIDEST = 12
 """Columns of scores that a table in a document holds; beyond it each set gets a table."""
 _COLUMN, _FIRST_COLUMN = 11, 24
 """Characters that a column of scores and one of method names take in a terminal."""
+_NAMES = {"lpips_vgg": "LPIPS (VGG)", "niqe_y": "NIQE (luma)", "consistency": "consistency"}
+_UNITS = {"psnr": "dB", "consistency": "dB"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,21 @@ def title_of(results: Results) -> str:
     fields = {key: value for key, value in results["protocol"].items() if key in Protocol.__dataclass_fields__}
     lq = "made" if results["protocol"].get("lq", "make") == "make" else "the set's files"
     return f"Protocol {Protocol(**fields).describe()}; low quality: {lq}"
+
+
+def metric_name(key: str) -> str:
+    """How papers write a metric, as `ST-LPIPS` for `st_lpips`."""
+    return _NAMES.get(key) or key.upper().replace("_", "-")
+
+
+def metric_unit(key: str) -> str:
+    """The unit of a metric's figures; empty for plain numbers."""
+    return _UNITS.get(key, "")
+
+
+def pictures_of(results: Results, set_name: str) -> int:
+    """How many pictures of a set were scored, by the method that did most of them."""
+    return max((row["images"] for row in results["means"] if row["set"] == set_name), default=0)
 
 
 def rich_tables(results: Results, width: int = 120) -> list[Table]:

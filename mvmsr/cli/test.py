@@ -75,7 +75,7 @@ def command(
     ] = None,
     out: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Folder for results.json, results.csv and results.md."),
+        typer.Option(help="Folder for results.json, results.csv, results.md and results.tex."),
     ] = None,
     json: Annotated[Optional[Path], typer.Option(help="Also write results.json here.")] = None,  # noqa: UP045
     scale: Annotated[Optional[int], typer.Option(help="Magnification.", show_default="4")] = None,  # noqa: UP045
@@ -157,6 +157,7 @@ def _show(results: Results, console: Console) -> None:
 
 
 def _write(results: Results, plan: Plan, json: Path | None) -> list[Path]:
+    from mvmsr.benchmark.latex import to_latex
     from mvmsr.benchmark.results import to_csv, write_results, write_text
     from mvmsr.benchmark.table import to_markdown
 
@@ -166,9 +167,10 @@ def _write(results: Results, plan: Plan, json: Path | None) -> list[Path]:
         written.append(folder / "results.json")
         write_text(folder / "results.csv", to_csv(results))
         write_text(folder / "results.md", to_markdown(results))
+        write_text(folder / "results.tex", to_latex(results))
     for path in written:
         write_results(path, results)
-    return written + ([Path(plan.out) / "results.csv", Path(plan.out) / "results.md"] if plan.out else [])
+    return written + ([Path(plan.out) / f"results.{kind}" for kind in ("csv", "md", "tex")] if plan.out else [])
 
 
 def _show_gaps(results: Results, console: Console) -> None:
