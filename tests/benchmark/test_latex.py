@@ -83,7 +83,7 @@ def test_what_does_not_fit_beside_each_other_becomes_several_tables() -> None:
 
 def test_names_are_escaped() -> None:
     text = to_latex(document(("my_set",), ("bicubic", "a_b & 50%")))
-    assert r"a\_b \& 50\% & 1.00 & 0.0000 & 9.000 \\" in text
+    assert r"a\_b \& 50\% & \underline{1.00} & \underline{0.0000} & \underline{9.0000} \\" in text
     assert r"{my\_set}" in text
     assert {len(row) for row in rows_of(text)} == {4}
 
