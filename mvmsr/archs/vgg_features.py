@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mvmsr.archs.antialiased_pool import AntialiasedMaxPool2d
+
 # Convolutions in each of the five stages; their channels.
 _STAGES = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -36,15 +38,16 @@ class VGGFeatures(nn.Module):
             last of them is built.
         use_input_norm: subtract ImageNet's mean and divide by its standard deviation.
         range_norm: the images come in [-1, 1] instead of [0, 1].
-        weights_path: a state dict of torchvision's network or of its `features` alone (.pth or .safetensors);
-            None for random weights.
+        weights_path: a state dict of torchvision's network or of its `features` alone (.pth or .safetensors), or
+            that of ST-LPIPS, whose trunk is a VGG16 with antialiased pooling; None for random weights.
 
     Raises:
         ValueError: an unknown network or layer; a file that does not fit the network.
         FileNotFoundError: there is no such file.
 
     Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014;
-    layer numbers of https://pytorch.org/vision/stable/models/vgg.html
+    layer numbers of https://pytorch.org/vision/stable/models/vgg.html; the antialiased trunk is that of
+    https://github.com/abhijay9/ShiftTolerant-LPIPS
     """
 
     mean: Tensor
@@ -70,13 +73,18 @@ class VGGFeatures(nn.Module):
         self.use_input_norm = use_input_norm
         self.range_norm = range_norm
         last = max(names.index(name) for name in layers)
-        self.features = nn.Sequential(*(_make_layer(name, names, layers) for name in names[: last + 1]))
+        state = None if weights_path is None else _read(Path(weights_path))
+        self.antialiased = state is not None and any(key.endswith(".filt") for key in state)
+        layer_list = (_make_layer(name, names, layers, self.antialiased) for name in names[: last + 1])
+        self.features = nn.Sequential(*layer_list)
         self._names = names[: last + 1]
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
-        if weights_path is not None:
+        if weights_path is not None and state is not None:
             path = Path(weights_path)
-            self.features.load_state_dict(_select(_read(path), self.features, vgg_type, path))
+            if self.antialiased:
+                state = _without_blur(state, vgg_type, path)
+            self.features.load_state_dict(_select(state, self.features, vgg_type, path))
         self.requires_grad_(False)
         self.eval()
 
@@ -97,10 +105,10 @@ class VGGFeatures(nn.Module):
         return {name: found[name] for name in self.layers}
 
 
-def _make_layer(name: str, names: Sequence[str], wanted: Sequence[str]) -> nn.Module:
+def _make_layer(name: str, names: Sequence[str], wanted: Sequence[str], antialiased: bool) -> nn.Module:
     stage = int(name[4])
     if name.startswith("pool"):
-        return nn.MaxPool2d(2)
+        return AntialiasedMaxPool2d() if antialiased else nn.MaxPool2d(2)
     if name.startswith("relu"):
         # In place, unless that would overwrite a map that is to be returned.
         return nn.ReLU(inplace=names[names.index(name) - 1] not in wanted)
@@ -117,6 +125,27 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
         return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _without_blur(state: Mapping[str, Tensor], vgg_type: str, path: Path) -> dict[str, Tensor]:
+    """An ST-LPIPS state under torchvision's names: its convolutions in their order, nothing of its judgement.
+
+    Its keys are `net.slice<stage>.<number>.<part>`, numbers counting the blur that follows each pooling.
+    """
+    pattern = re.compile(r"net\.slice\d+\.(\d+)\.weight")
+    numbers = sorted(int(found[1]) for key in state if (found := pattern.fullmatch(key)))
+    convs = [i for i, name in enumerate(VGG_LAYERS[vgg_type]) if name.startswith("conv")]
+    if len(numbers) != len(convs):
+        raise ValueError(
+            f"{path} is an antialiased network of {len(numbers)} convolutions, but {vgg_type} has {len(convs)}; "
+            "ST-LPIPS has a vgg16"
+        )
+    where = dict(zip(numbers, convs, strict=True))
+    renamed = {}
+    for key, value in state.items():
+        if found := re.fullmatch(r"net\.slice\d+\.(\d+)\.(weight|bias)", key):
+            renamed[f"features.{where[int(found[1])]}.{found[2]}"] = value
+    return renamed
 
 
 def _select(state: Mapping[str, Tensor], features: nn.Sequential, vgg_type: str, path: Path) -> dict[str, Tensor]:

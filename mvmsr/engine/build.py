@@ -95,7 +95,8 @@ def build(options: TrainOptions) -> Experiment:
     torch.manual_seed(options.manual_seed)
     modules = {name: _network(options, key) for key, name in NETWORKS.items() if getattr(options, key) is not None}
     _load_pretrained(options, modules)
-    terms = {name: _term(options, name, spec) for name, spec in options.train.terms.items()}
+    runs_as = (device, precision, channels_last)
+    terms = {name: _term(options, name, spec, runs_as) for name, spec in options.train.terms.items()}
 
     guard = FiniteGuard(device, scaled=precision == "16-mixed")
     players, schedules, base_lrs, running = {}, {}, {}, {}
@@ -181,13 +182,13 @@ def _load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> No
         log.info("Loaded %s from %s%s", name, path, f" ({left})" if left.missing_keys or left.unexpected_keys else "")
 
 
-def _term(options: TrainOptions, name: str, spec: Component) -> Term:
+def _term(options: TrainOptions, name: str, spec: Component, runs_as: tuple[torch.device, str, bool]) -> Term:
     constructor = LOSSES.get(spec.type)
     try:
         if hasattr(constructor, "extractor_spec"):
-            from mvmsr.engine.extractor import build_extractor
+            from mvmsr.engine.extractor import InPrecision, build_extractor
 
-            return constructor(build_extractor(constructor, spec.args), **spec.args)
+            return constructor(InPrecision(build_extractor(constructor, spec.args), *runs_as), **spec.args)
         return constructor(**spec.args)
     except ValueError as error:
         raise options.error(("train", f"{name}_opt"), str(error)) from error

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from mvmsr.config import Component, OptionsError, Problem, TrainOptions
-from mvmsr.engine.arguments import accepted_arguments, argument_problems
+from mvmsr.engine.arguments import argument_problems
+from mvmsr.engine.extractor import find_extractor_weights
 from mvmsr.engine.schedule import SCHEDULES
 from mvmsr.engine.step import NEEDS_NETWORK
-from mvmsr.pretrained import MissingWeights, locate
+from mvmsr.pretrained import MissingWeights
 from mvmsr.registry import ARCHS, DATASETS, LOSSES, Registry, RegistryError, did_you_mean
 
 _OBJECTIVE_KEYS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
@@ -63,8 +64,7 @@ def _component(
 def _extractor(options: TrainOptions, keys: tuple[str, ...], spec: Component, constructor: Any) -> list[Problem]:
     """Whether the pretrained network of a term is on this machine; before hours go into packing the pictures."""
     try:
-        extractor = constructor.extractor_spec(**accepted_arguments(constructor.extractor_spec, spec.args))
-        locate(extractor["vgg_type"])
+        find_extractor_weights(constructor, spec.args)
     except (ValueError, KeyError, MissingWeights) as error:
         return [options.problem(keys, str(error.args[0]))]
     return []

@@ -3,6 +3,7 @@
 from mvmsr.losses.adversarial import GANLoss
 from mvmsr.losses.geometry import health
 from mvmsr.losses.manifold import ManifoldMatchingLoss, PairLoss
+from mvmsr.losses.naturalness import NaturalnessLoss
 from mvmsr.losses.perceptual import PerceptualLoss
 from mvmsr.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
 from mvmsr.losses.term import Objective, Term
@@ -15,6 +16,7 @@ __all__ = [
     "L1Loss",
     "MSELoss",
     "ManifoldMatchingLoss",
+    "NaturalnessLoss",
     "Objective",
     "PairLoss",
     "PerceptualLoss",

@@ -75,7 +75,8 @@ class PerceptualLoss(Term):
         extractor: network of images (N, 3, H, W) to a dict of layer name to features (N, C, h, w); made from
             `extractor_spec`. It is frozen and kept in evaluation mode.
         layer_weights: w_l by layer name, as {"conv5_4": 1.0}.
-        vgg_type, use_input_norm, range_norm: as the extractor was built; kept for the record.
+        vgg_type, use_input_norm, range_norm, vgg_weights: as the extractor was built; kept for the record.
+            `vgg_weights` are torchvision's unless a file, or the name of a pretrained one (`st_lpips_vgg`), is given.
         perceptual_weight: factor of the features' distance; 0 leaves it out.
         style_weight: factor of the Gram matrices' distance; 0 leaves it out.
         criterion: d: "l1", "l2" or "fro", see `feature_distance`.
@@ -102,6 +103,7 @@ class PerceptualLoss(Term):
         style_weight: float = 0.0,
         criterion: Criterion = "l1",
         feature_norm: FeatureNorm = "none",
+        vgg_weights: str | None = None,
     ) -> None:
         super().__init__(loss_weight=1.0)
         one_of("criterion", criterion, ("l1", "l2", "fro"))
@@ -110,7 +112,7 @@ class PerceptualLoss(Term):
             raise ValueError(
                 "perceptual_weight and style_weight: expected at least one not to be 0; else drop the loss"
             )
-        self.spec = self.extractor_spec(layer_weights, vgg_type, use_input_norm, range_norm)
+        self.spec = self.extractor_spec(layer_weights, vgg_type, use_input_norm, range_norm, vgg_weights)
         self.layer_weights = {name: float(weight) for name, weight in layer_weights.items()}
         self.perceptual_weight = float(perceptual_weight)
         self.style_weight = float(style_weight)
@@ -124,8 +126,9 @@ class PerceptualLoss(Term):
         vgg_type: str = "vgg19",
         use_input_norm: bool = True,
         range_norm: bool = False,
+        vgg_weights: str | None = None,
     ) -> dict[str, Any]:
-        """The network that a loss with these options needs, as an options entry with a `type`.
+        """The network that a loss with these options needs, as an options entry with a `type` and its `weights`.
 
         >>> PerceptualLoss.extractor_spec({"conv5_4": 1.0})["layers"]
         ['conv5_4']
@@ -143,6 +146,7 @@ class PerceptualLoss(Term):
             "layers": list(layer_weights),
             "use_input_norm": use_input_norm,
             "range_norm": range_norm,
+            "weights": vgg_weights or vgg_type,
         }
 
     def train(self, mode: bool = True) -> PerceptualLoss:

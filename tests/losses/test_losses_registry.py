@@ -15,7 +15,7 @@ from mvmsr.losses.choices import from_preset, one_of
 from mvmsr.losses.term import Term
 from mvmsr.registry import LOSSES
 
-MODULES = ["choices", "pixel", "geometry", "manifold", "triplet", "adversarial", "perceptual"]
+MODULES = ["choices", "pixel", "geometry", "manifold", "triplet", "adversarial", "perceptual", "naturalness"]
 STEP_NAMES = set(re.findall(r"`(\w+)`", inspect.getdoc(Term).split("offers")[1].split("Args:")[0]))
 LEARNT_FROM = {
     "generator": {"sr", "sr_embeddings", "sr_logits"},
@@ -30,7 +30,10 @@ class Doubling(nn.Module):
 
 
 def build(name: str) -> Term:
-    required = {"PerceptualLoss": {"extractor": Doubling(), "layer_weights": {"conv": 1.0}}}
+    required = {
+        "PerceptualLoss": {"extractor": Doubling(), "layer_weights": {"conv": 1.0}},
+        "NaturalnessLoss": {"extractor": nn.Sequential(nn.Flatten(2), nn.AvgPool1d(8)), "nmd_path": "nmd.safetensors"},
+    }
     return LOSSES.get(name)(**required.get(name, {}))
 
 
@@ -92,7 +95,7 @@ def test_each_side_is_a_scalar_with_gradient(name: str, objective: str) -> None:
     assert term.weight_for(objective) == 1.0
 
 
-@pytest.mark.parametrize("name", sorted(set(LOSSES.names()) - {"PerceptualLoss", "GANLoss"}))
+@pytest.mark.parametrize("name", sorted(set(LOSSES.names()) - {"PerceptualLoss", "NaturalnessLoss", "GANLoss"}))
 def test_the_weight_is_not_in_the_value(name: str) -> None:
     plain, heavy = LOSSES.get(name)(), LOSSES.get(name)(loss_weight=5.0)
     wanted = inspect.signature(plain.forward).parameters

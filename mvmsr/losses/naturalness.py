@@ -1,0 +1,65 @@
+"""NatSR's naturalness loss: how unnatural a frozen discriminator of natural pictures finds the generator's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mvmsr.losses.adversarial import check_logits
+from mvmsr.losses.term import Term
+from mvmsr.registry import LOSSES
+
+_EPS = 1e-10
+"""Keeps the logarithm finite where the discriminator is sure; it also ends the gradient there, as NatSR's does."""
+
+
+def naturalness_loss(logits: Tensor) -> Tensor:
+    """mean -log(sigmoid(logits) + 1e-10); a scalar, between about 0 and 23.
+
+    >>> naturalness_loss(torch.tensor([[0.0]]))  # log 2
+    tensor(0.6931)
+
+    Raises:
+        ValueError: no logits.
+
+    Source: Soh et al., Natural and Realistic Single Image Super-Resolution with Explicit Natural Manifold
+        Discrimination, CVPR 2019, equation (8); the constant is that of https://github.com/JWSoh/NatSR
+    """
+    check_logits(logits=logits)
+    return -torch.log(torch.sigmoid(logits) + _EPS).mean()
+
+
+@LOSSES.register()
+class NaturalnessLoss(Term):
+    """mean -log(sigmoid(NMD(sr)) + 1e-10), the naturalness loss of NatSR.
+
+    Args:
+        extractor: the natural manifold discriminator, images (N, 3, H, W) in [0, 1] to logits (N, 1), positive for
+            natural pictures; made from `extractor_spec`. It is frozen and kept in evaluation mode.
+        nmd_path: the weights that `mvmsr train-nmd` wrote (`experiments/nmd/weights/nmd.safetensors`).
+        loss_weight: factor in the generator's objective; NatSR takes 1e-3.
+
+    Source: Soh et al., CVPR 2019, equation (8)
+    """
+
+    def __init__(self, extractor: nn.Module, nmd_path: str, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+        self.nmd_path = nmd_path
+        self.extractor = extractor.requires_grad_(False).eval()
+
+    @staticmethod
+    def extractor_spec(nmd_path: str) -> dict[str, Any]:
+        """The network that the loss needs, as an options entry with a `type` and its `weights`."""
+        return {"type": "NMD", "weights": nmd_path}
+
+    def train(self, mode: bool = True) -> NaturalnessLoss:
+        """Set the mode of everything but the discriminator."""
+        super().train(mode)
+        self.extractor.eval()
+        return self
+
+    def forward(self, sr: Tensor) -> Tensor:
+        """The unweighted loss of pictures (N, 3, H, W) in [0, 1]; a scalar."""
+        return naturalness_loss(self.extractor(sr).float())
