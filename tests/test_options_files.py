@@ -13,13 +13,16 @@ from mvmsr import config
 from mvmsr.benchmark.plan import load_plan
 from mvmsr.cli import app
 from mvmsr.config import TrainOptions
+from mvmsr.config.nmd_options import is_nmd, load_nmd
 from mvmsr.engine.build import build
 from mvmsr.engine.check import check
 from mvmsr.metrics import make_protocol, metric_names
 from mvmsr.registry import ARCHS, RegistryError
 
 ROOT = Path(__file__).resolve().parents[1] / "options"
-TRAIN = sorted([*ROOT.glob("train/*.yml"), *ROOT.glob("reproduce/**/*.yml")])
+ALL = sorted([*ROOT.glob("train/*.yml"), *ROOT.glob("reproduce/**/*.yml")])
+NMD_FILES = [path for path in ALL if is_nmd(path)]
+TRAIN = [path for path in ALL if path not in NMD_FILES]
 TEST = sorted(ROOT.glob("test/*.yml"))
 HEADER = ("Reproduces", "Cost", "Expected", "Measured")
 PARAMETERS = {"RDN": 22_271_107, "NSRNet": 4_959_235, "SRResNet": 1_549_462, "SRResNet without bn": 1_545_238}
@@ -55,7 +58,7 @@ def test_there_are_files() -> None:
     assert TEST
 
 
-@pytest.mark.parametrize("path", TRAIN, ids=_id)
+@pytest.mark.parametrize("path", ALL, ids=_id)
 def test_the_opening_comment_tells_what_the_run_is_good_for(path: Path) -> None:
     header = re.match(r"(#.*\n)+", path.read_text(encoding="utf-8"))
     assert header, "the file begins without a comment"
@@ -76,6 +79,13 @@ def test_a_training_file_is_valid_and_its_networks_can_be_built(path: Path, requ
     if kind in PARAMETERS:
         assert sum(p.numel() for p in experiment.modules["generator"].parameters()) == PARAMETERS[kind]
     assert {"L1Loss"} <= {term.type for term in options.train.terms.values()}
+
+
+@pytest.mark.parametrize("path", NMD_FILES, ids=_id)
+def test_a_discriminators_file_is_valid(path: Path) -> None:
+    options = load_nmd(path)
+    assert options.name == path.stem
+    assert ARCHS.get(options.network.type)(**options.network.args)
 
 
 @pytest.mark.parametrize("path", TRAIN, ids=_id)

@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from mvmsr.cli import train_nmd
+
 
 def command(
     opt: Annotated[Path, typer.Option("-opt", "--opt", help="Options file, such as options/train/....yml.")],
@@ -33,12 +35,15 @@ def command(
     from mvmsr.cli.errors import shown_as_messages
     from mvmsr.cli.logs import log_to
     from mvmsr.config import OptionsError, load
+    from mvmsr.config.nmd_options import is_nmd
 
     console = Console(stderr=True)
     log_to(console)
     if data_root is not None:
         os.environ["MVMSR_DATA_ROOT"] = data_root
     with shown_as_messages(OptionsError):
+        if is_nmd(opt):
+            return train_nmd.command(opt, overrides, auto_resume, dry_run, data_root)
         options = load(opt, overrides or ())
 
     from mvmsr.data.layouts import LayoutError
@@ -60,7 +65,7 @@ def command(
             from mvmsr.engine.dry_run import dry_run as show
 
             show(options, Console())
-            return
+            return None
 
         from mvmsr.engine.loop import train
 

@@ -78,6 +78,14 @@ def _unknown_names(values: dict[str, Any], source: Source) -> list[Problem]:
 
 
 def _problems(error: ValidationError, values: dict[str, Any], source: Source) -> list[Problem]:
+    unknown = {problem.key for problem in _unknown_names(values, source)}
+    found = problems_of(error, values, source, TrainOptions)
+    return [problem for problem in found if ".".join(problem.key.split(".")[:2]) not in unknown]
+
+
+def problems_of(
+    error: ValidationError, values: dict[str, Any], source: Source, model: type[BaseModel]
+) -> list[Problem]:
     """One problem for every key, also where several branches of a union refused its value."""
     by_keys: dict[Keys, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
@@ -85,12 +93,7 @@ def _problems(error: ValidationError, values: dict[str, Any], source: Source) ->
         if details["type"] != "missing":
             keys = _written(values, keys)
         by_keys.setdefault(keys, []).append(details)
-    unknown = {problem.key for problem in _unknown_names(values, source)}
-    return [
-        source.problem(keys, _message(keys, found))
-        for keys, found in by_keys.items()
-        if ".".join(keys[:2]) not in unknown
-    ]
+    return [source.problem(keys, _message(keys, found, model)) for keys, found in by_keys.items()]
 
 
 def _written(values: Any, location: Keys) -> Keys:
@@ -107,12 +110,12 @@ def _written(values: Any, location: Keys) -> Keys:
     return tuple(keys)
 
 
-def _message(keys: Keys, found: list[ErrorDetails]) -> str:
+def _message(keys: Keys, found: list[ErrorDetails], model: type[BaseModel]) -> str:
     first = found[0]
     if first["type"] == "missing":
         return "is required and missing"
     if first["type"] == "extra_forbidden":
-        accepted = _fields(keys[:-1])
+        accepted = _fields(keys[:-1], model)
         return f"is unknown.{did_you_mean(keys[-1], accepted)} Accepted here: {', '.join(accepted)}."
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
@@ -133,9 +136,8 @@ def _expected(details: ErrorDetails) -> str:
     return f"a number {message}" if message.startswith(("greater", "less")) else message
 
 
-def _fields(keys: Keys) -> list[str]:
+def _fields(keys: Keys, model: type[BaseModel] = TrainOptions) -> list[str]:
     """The keys that the section at `keys` accepts."""
-    model: type[BaseModel] = TrainOptions
     for key in keys:
         field = model.model_fields.get(key)
         if field is None:

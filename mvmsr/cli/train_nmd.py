@@ -1,0 +1,67 @@
+"""`mvmsr train-nmd`: NatSR's natural manifold discriminator from an options file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def command(
+    opt: Annotated[Path, typer.Option("-opt", "--opt", help="Options file, such as options/train/nmd.yml.")],
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        typer.Option("--set", help="Override one option: --set train.total_iter=20000. Several."),
+    ] = None,
+    auto_resume: Annotated[
+        bool, typer.Option("--auto-resume", help="Continue from the run's newest checkpoint, if it has one.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and build everything, show the size, stop.")
+    ] = False,
+    data_root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."),
+    ] = None,
+) -> None:
+    """Train the discriminator that NaturalnessLoss judges by; `mvmsr train` does the same with such a file."""
+    import os
+
+    from rich.console import Console
+
+    from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.cli.logs import log_to
+    from mvmsr.config import OptionsError
+    from mvmsr.config.nmd_options import load_nmd
+
+    console = Console(stderr=True)
+    log_to(console)
+    if data_root is not None:
+        os.environ["MVMSR_DATA_ROOT"] = data_root
+    with shown_as_messages(OptionsError):
+        options = load_nmd(opt, overrides or ())
+
+    from mvmsr.data.layouts import LayoutError
+    from mvmsr.data.packing import PairError
+    from mvmsr.engine.checkpoint import CheckpointError
+    from mvmsr.engine.guard import NonFiniteLossError
+    from mvmsr.engine.nmd_training import build_nmd, train_nmd
+    from mvmsr.engine.rehearsal import SetupError
+    from mvmsr.engine.run_dir import RunExistsError
+    from mvmsr.engine.stop import Stopped
+
+    failures = (OptionsError, SetupError, LayoutError, PairError, RunExistsError, NonFiniteLossError, CheckpointError)
+    with shown_as_messages(*failures):
+        if dry_run:
+            run = build_nmd(options)
+            size = sum(p.numel() for p in run.module.parameters())
+            Console().print(f"{options.name}: {options.network.type}, {size:,} parameters, on {run.device}")
+            Console().print("Options are valid.")
+            return
+        try:
+            weights = train_nmd(options, auto_resume, console)
+        except Stopped as stopped:
+            console.print(f"{stopped}. Continue with --auto-resume.")
+            raise typer.Exit(stopped.exit_status) from stopped
+    Console().print(f"Weights: {weights}", soft_wrap=True)
