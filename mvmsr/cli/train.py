@@ -43,7 +43,8 @@ def command(
         os.environ["MVMSR_DATA_ROOT"] = data_root
     with shown_as_messages(OptionsError):
         if is_nmd(opt):
-            return train_nmd.command(opt, overrides, auto_resume, dry_run, data_root)
+            train_nmd.command(opt, overrides, auto_resume, dry_run, data_root)
+            return
         options = load(opt, overrides or ())
 
     from mvmsr.data.layouts import LayoutError
@@ -65,7 +66,7 @@ def command(
             from mvmsr.engine.dry_run import dry_run as show
 
             show(options, Console())
-            return None
+            return
 
         from mvmsr.engine.loop import train
 

@@ -50,7 +50,7 @@ def test_blurry_is_a_mixture_with_matlabs_enlargement() -> None:
 def test_impossible_pictures_and_shares_are_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 8, got 12x8"):
         noisy(torch.zeros(1, 3, 12, 8), 0.1, torch.Generator())
-    with pytest.raises(ValueError, match="alpha from 0 to 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"alpha from 0 to 1, got 1\.5"):
         blurry(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 2, 2), 1.5)
 
 
