@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mvmsr.archs.strided_conv import StridedConv2d
 from mvmsr.registry import ARCHS
 
 
@@ -32,7 +33,7 @@ class SRGANDiscriminator(nn.Module):
         for factor, stride in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)):
             out_ch = factor * num_feat
             layers += [
-                nn.Conv2d(in_ch, out_ch, 3, stride, padding=1),
+                StridedConv2d(in_ch, out_ch, 3) if stride == 2 else nn.Conv2d(in_ch, out_ch, 3, padding=1),
                 nn.BatchNorm2d(out_ch),
                 nn.LeakyReLU(0.2, inplace=True),
             ]

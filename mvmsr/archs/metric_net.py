@@ -91,7 +91,7 @@ class MetricNet(nn.Module):
         for k in range(num_layer):
             out_ch = num_feat * 2**k
             layer_norm = _make_norm(norm, out_ch) if k else None
-            layers.append(StridedConv2d(in_ch, out_ch, bias=layer_norm is None))
+            layers.append(StridedConv2d(in_ch, out_ch, 4, bias=layer_norm is None))
             if layer_norm is not None:
                 layers.append(layer_norm)
             layers.append(nn.LeakyReLU(0.2, inplace=True))

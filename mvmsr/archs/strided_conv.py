@@ -1,16 +1,19 @@
-"""The metric network's 4x4 convolution of stride 2, as a matrix product where that is quicker on a CPU."""
+"""A convolution of stride 2 as a matrix product, where that is quicker on a CPU."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 _MANY_CHANNELS = 128
+_FEW_PIXELS = 576
 
 
 class StridedConv2d(nn.Conv2d):
-    """`nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1)` for (N, in_channels, h, w) of even h and w.
+    """`nn.Conv2d(in_channels, out_channels, kernel_size, stride=2, padding=1)`, quicker in deep layers on a CPU.
 
     With many channels and few pixels, a CPU's convolution spends its time on reordering the weights, above all for
     their gradient. There the patches are laid out as rows and multiplied with the weights as they are: measured on
@@ -19,36 +22,55 @@ class StridedConv2d(nn.Conv2d):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
+        kernel_size: 3 or 4.
         bias: whether to add a bias.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, 4, stride=2, padding=1, bias=bias)
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride=2, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        few_pixels = x.shape[-2] * x.shape[-1] <= 576
-        if x.device.type != "cpu" or self.in_channels < _MANY_CHANNELS or not few_pixels or _is_odd(x):
+        few_pixels = x.shape[-2] * x.shape[-1] <= _FEW_PIXELS
+        if x.device.type != "cpu" or self.in_channels < _MANY_CHANNELS or not few_pixels:
             return super().forward(x)
-        return strided_conv_as_product(x, self.weight, self.bias)
+        return conv_as_product(x, self.weight, self.bias, stride=2, padding=1)
 
 
-def strided_conv_as_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`F.conv2d(x, weight, bias, stride=2, padding=1)` for kernels (O, C, 4, 4) and even heights and widths.
+def conv_as_product(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+    """`F.conv2d(x, weight, bias, stride, padding)` for x (N, C, H, W) and kernels (O, C, K, K)."""
+    n, channels, height, _ = x.shape
+    out_ch, _, size, _ = weight.shape
+    patches = _Patches.apply(x, size, stride, padding)
+    kernels = weight.permute(0, 2, 3, 1).reshape(out_ch, size * size * channels)
+    rows = (height + 2 * padding - size) // stride + 1
+    return F.linear(patches, kernels, bias).view(n, rows, -1, out_ch).permute(0, 3, 1, 2)
 
-    The padded input is cut into cells of 2x2 pixels; an output pixel sees the 2x2 cells (p, q) that begin at it, so
-    that kernel row 2p + i reads row i of cell p.
+
+class _Patches(torch.autograd.Function):
+    """(N, C, H, W) -> (N * rows * columns, K * K * C): what each output pixel sees, row by row, channels innermost.
+
+    Apart from the product, so that a backward pass that asks for the weights' gradient alone never comes here.
     """
-    n, channels, height, width = x.shape
-    rows, columns = height // 2, width // 2
-    cells = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).view(n, rows + 1, 2, columns + 1, 2, channels)
-    by_p = []
-    for p in (0, 1):
-        by_q = [cells[:, p : p + rows, :, q : q + columns].transpose(2, 3) for q in (0, 1)]
-        by_p.append(torch.stack(by_q, 4))  # n, y, x, i, q, j, c
-    patches = torch.stack(by_p, 3).view(n * rows * columns, 16 * channels)  # ... p, i, q, j, c
-    kernels = weight.permute(0, 2, 3, 1).reshape(len(weight), 16 * channels)
-    return F.linear(patches, kernels, bias).view(n, rows, columns, -1).permute(0, 3, 1, 2)
 
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, stride: int, padding: int) -> Tensor:
+        """Copy the windows; `size`, `stride` and `padding` are those of the convolution."""
+        ctx.geometry = (x.shape, size, stride, padding)
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
+        windows = padded.unfold(1, size, stride).unfold(2, size, stride)  # n, rows, columns, c, i, j
+        return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, size * size * x.shape[1])
 
-def _is_odd(x: Tensor) -> bool:
-    return x.shape[-2] % 2 == 1 or x.shape[-1] % 2 == 1
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        """Add what the windows got to the pixels that they were copied from."""
+        (n, channels, height, width), size, stride, padding = ctx.geometry
+        rows = (height + 2 * padding - size) // stride + 1
+        windows = grads[0].view(n, rows, -1, size, size, channels)
+        columns = windows.shape[2]
+        grad = windows.new_zeros(n, height + 2 * padding, width + 2 * padding, channels)
+        for i in range(size):
+            for j in range(size):
+                below, right = i + stride * (rows - 1) + 1, j + stride * (columns - 1) + 1
+                grad[:, i:below:stride, j:right:stride] += windows[:, :, :, i, j]
+        inner = grad[:, padding : padding + height, padding : padding + width]
+        return inner.permute(0, 3, 1, 2), None, None, None
