@@ -18,6 +18,9 @@ from torch.optim import Optimizer
 
 from mvmsr.config import Component, TrainOptions
 from mvmsr.data.batches import TrainBatches
+from mvmsr.engine.distributed import ALONE, Processes
+from mvmsr.engine.distributed_batch_norm import synchronise_batch_norm
+from mvmsr.engine.distributed_setup import connect
 from mvmsr.engine.ema import make_ema
 from mvmsr.engine.guard import FiniteGuard
 from mvmsr.engine.objective import terms_by_network
@@ -46,6 +49,7 @@ class Experiment:
         schedules: the learning rate's factor by network.
         base_lrs: the initial learning rates of each network's parameter groups.
         ema: the averaged generator, or None.
+        processes: those that share the run.
     """
 
     options: TrainOptions
@@ -61,6 +65,12 @@ class Experiment:
     guard: FiniteGuard
     ema: nn.Module | None
     iteration: int = 0
+    processes: Processes = ALONE
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in a batch, over all processes."""
+        return self.options.datasets.train.batch_size_per_gpu * self.processes.size
 
     @property
     def eval_generator(self) -> nn.Module:
@@ -88,9 +98,9 @@ def build(options: TrainOptions) -> Experiment:
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
-    fabric = Fabric(
-        accelerator=device.type, devices=[device.index or 0] if device.type == "cuda" else 1, precision=precision
-    )
+    fabric, processes = connect(device, precision)
+    if processes.size > 1:
+        device = fabric.device
 
     torch.manual_seed(options.manual_seed)
     modules = {name: _network(options, key) for key, name in NETWORKS.items() if getattr(options, key) is not None}
@@ -98,13 +108,16 @@ def build(options: TrainOptions) -> Experiment:
     runs_as = (device, precision, channels_last)
     terms = {name: _term(options, name, spec, runs_as) for name, spec in options.train.terms.items()}
 
-    guard = FiniteGuard(device, scaled=precision == "16-mixed")
+    guard = FiniteGuard(device, scaled=precision == "16-mixed", processes=processes)
     players, schedules, base_lrs, running = {}, {}, {}, {}
     objectives = terms_by_network(terms)
     for key, name in NETWORKS.items():
         if name not in modules:
             continue
         module = modules[name].to(device)
+        if processes.size > 1:
+            module = modules[name] = synchronise_batch_norm(module, processes)
+            processes.copy_from_first([*module.parameters(), *module.buffers()])
         if channels_last:
             module = module.to(memory_format=torch.channels_last)
         optimizer = _optimizer(options, f"optim_{key[-1]}", module, device, precision)
@@ -116,6 +129,9 @@ def build(options: TrainOptions) -> Experiment:
         players[name] = Player(name, running[name], wrapped, objectives[name], clip, _no_check)
     for term in terms.values():
         term.to(device)
+    if processes.rank > 0:
+        # What a network draws in training (dropout) should differ between the parts of a batch.
+        torch.manual_seed(own_seed(options.manual_seed, processes.rank))
     ema = make_ema(modules["generator"]) if options.train.ema_decay > 0 else None
     return Experiment(
         options=options,
@@ -130,7 +146,14 @@ def build(options: TrainOptions) -> Experiment:
         base_lrs=base_lrs,
         guard=guard,
         ema=ema,
+        processes=processes,
     )
+
+
+def own_seed(seed: int, rank: int, iteration: int = 0) -> int:
+    """A seed for what process `rank` draws from `iteration` on; the first process draws as a run of one does."""
+    # Three numbers into one; any odd constants do.
+    return ((seed * 1_000_003 + rank) * 65_537 + iteration) % 2**63
 
 
 def _channels_last(options: TrainOptions, device: torch.device, precision: str) -> bool:
@@ -141,11 +164,16 @@ def _channels_last(options: TrainOptions, device: torch.device, precision: str) 
     return pick_channels_last(options.channels_last, device, precision)
 
 
-def build_batches(options: TrainOptions) -> TrainBatches:
-    """The stream of training batches; decodes and packs the pictures when that has not been done before."""
+def build_batches(options: TrainOptions, processes: Processes = ALONE) -> TrainBatches:
+    """The stream of training batches, or of this process's parts of them.
+
+    Decodes and packs the pictures when that has not been done before.
+    """
     spec = options.datasets.train
     dataset = DATASETS.get(spec.type)(**{"scale": options.scale, **spec.args})
-    return TrainBatches(dataset, spec.batch_size_per_gpu, options.manual_seed, spec.dataset_enlarge_ratio)
+    batch_size = spec.batch_size_per_gpu * processes.size
+    ratio, rank = spec.dataset_enlarge_ratio, processes.rank
+    return TrainBatches(dataset, batch_size, options.manual_seed, ratio, rank, processes.size)
 
 
 def _network(options: TrainOptions, key: str) -> nn.Module:

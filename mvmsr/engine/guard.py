@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mvmsr.engine.distributed import ALONE, Processes
+
 GRADIENT_NORM = "gradient norm"
 """What the norm is called among the values of an update."""
 
@@ -42,9 +44,13 @@ class FiniteGuard:
             that cannot skip a step on the device (those that are not fused) are looked at at once in any case.
         scaled: whether a gradient scaler is at work. Gradients that overflow are then everyday: it skips the step and
             lowers its scale. Only the terms are checked.
+        processes: those that share the batch. What they check are the same values everywhere, so that all stop.
     """
 
-    def __init__(self, device: torch.device, lag: int | None = None, scaled: bool = False) -> None:
+    def __init__(
+        self, device: torch.device, lag: int | None = None, scaled: bool = False, processes: Processes = ALONE
+    ) -> None:
+        self._processes = processes
         self._lag = (4 if device.type == "cuda" else 0) if lag is None else lag
         self._scaled = scaled
         self._pending: deque[_Pending] = deque()
@@ -94,8 +100,9 @@ class FiniteGuard:
             for t, v, ok in zip(pending.terms, pending.values.tolist(), finite.tolist(), strict=True)
             if not ok
         ]
+        pictures = [name for names in self._processes.collect(pending.names) for name in names]
         raise NonFiniteLossError(
             f"iteration {pending.iteration}: {', '.join(bad)} in the update of the {pending.network}, "
-            f"on the pictures {', '.join(pending.names)}. The weights were not changed by it. "
+            f"on the pictures {', '.join(pictures)}. The weights were not changed by it. "
             "Lower the learning rate or that term's weight, set train.grad_clip, or use precision 32."
         )

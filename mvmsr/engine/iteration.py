@@ -45,7 +45,10 @@ def run_iteration(experiment: Experiment, parts: Sequence[Images]) -> tuple[Valu
     iteration = experiment.iteration + 1
     shared = options.update == "simultaneous"
     seed = experiment.options.manual_seed
-    steps = [Step(experiment.networks, images, (seed, iteration, k), shared) for k, images in enumerate(parts)]
+    steps = [
+        Step(experiment.networks, images, (seed, iteration, k), shared, experiment.processes)
+        for k, images in enumerate(parts)
+    ]
 
     players = experiment.players
     check = partial(experiment.guard.check, iteration)

@@ -11,11 +11,22 @@ from torch import Tensor
 
 from mvmsr.losses.term import Term
 
+_PICTURES = {"lq", "sr", "gt"}
+"""What lies on this process for its part of the batch; everything else that a step offers is that of the whole."""
+
 
 class Tensors(Protocol):
     """What terms take their arguments from: a mapping, or a view of a step."""
 
     def __getitem__(self, name: str, /) -> Tensor: ...
+
+
+class SharedTensors(Tensors, Protocol):
+    """The same where the batch lies on several processes."""
+
+    def of_all(self, name: str) -> Tensor:
+        """The tensor for the whole batch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,12 +38,14 @@ class WeightedTerm:
         weight: its factor.
         function: computes the unweighted scalar from the tensors named in `inputs`.
         inputs: names of the step's tensors.
+        splits: whether a batch's value is the mean of the values of its equal parts.
     """
 
     name: str
     weight: float
     function: Callable[..., Tensor]
     inputs: tuple[str, ...]
+    splits: bool = False
 
     @property
     def uses_embeddings(self) -> bool:
@@ -46,18 +59,31 @@ def terms_by_network(terms: Mapping[str, Term]) -> dict[str, list[WeightedTerm]]
     for name, term in terms.items():
         for network, function in term.objectives().items():
             inputs = tuple(inspect.signature(function).parameters)
-            objectives.setdefault(network, []).append(WeightedTerm(name, term.weight_for(network), function, inputs))
+            splits = term.is_mean_over_pictures and _PICTURES.issuperset(inputs)
+            weighted = WeightedTerm(name, term.weight_for(network), function, inputs, splits)
+            objectives.setdefault(network, []).append(weighted)
     return objectives
 
 
-def evaluate_terms(terms: list[WeightedTerm], view: Tensors) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum and each unweighted value (detached), for one view of a step."""
+def evaluate_terms(
+    terms: list[WeightedTerm], view: Tensors | SharedTensors, processes: int = 1
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum and each unweighted value (detached), for one view of a step.
+
+    Args:
+        processes: how many share the batch. The gradients of the sum, added up over them, are then those of the
+            objective (see `mvmsr.engine.distributed`), and the means of the values over them are its terms.
+    """
     total: Tensor | None = None
     values: dict[str, Tensor] = {}
     for term in terms:
-        value = term.function(*(view[name] for name in term.inputs))
+        if processes == 1 or term.splits:
+            value = term.function(*(view[name] for name in term.inputs))
+            weighted = value * (term.weight / processes)
+        else:
+            value = term.function(*(view.of_all(name) for name in term.inputs))  # type: ignore[union-attr]
+            weighted = value * term.weight
         values[term.name] = value.detach()
-        weighted = value * term.weight
         total = weighted if total is None else total + weighted
     if total is None:
         raise ValueError("an objective without terms has no value")

@@ -35,13 +35,14 @@ def rehearse(experiment: Experiment) -> None:
     )
     buffers = [(b, b.clone()) for module in experiment.modules.values() for b in module.buffers()]
     random_state = torch.get_rng_state()
-    step = Step(Networks(**experiment.modules), images, (0, 0, 0), shared=False)
+    processes = experiment.processes
+    step = Step(Networks(**experiment.modules), images, (0, 0, 0), shared=False, processes=processes)
     try:
         for name, player in experiment.players.items():
             view = step.generator_view() if name == "generator" else step.critic_view()
             try:
                 with torch.no_grad():
-                    evaluate_terms(player.terms, view)
+                    evaluate_terms(player.terms, view, processes.size)
             except (ValueError, RuntimeError) as error:
                 raise SetupError(f"the objective of the {name} fails on patches of {size} pixels: {error}") from error
     finally:

@@ -14,6 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from mvmsr.engine.distributed import ALONE, Processes
+
 
 @dataclass
 class Networks:
@@ -30,7 +32,10 @@ class Networks:
 
 @dataclass(frozen=True)
 class Images:
-    """A batch on the device: lq (N, 3, h, w) and gt (N, 3, H, W), float32 in [0, 1], with the pictures' names."""
+    """A batch, or this process's part of one, on the device, with the pictures' names.
+
+    lq (N, 3, h, w) and gt (N, 3, H, W) are float32 in [0, 1].
+    """
 
     lq: Tensor
     gt: Tensor
@@ -43,6 +48,11 @@ def _present(network: nn.Module | None) -> nn.Module:
     return network
 
 
+def _full(tensor: Tensor) -> Tensor:
+    """In float32 at least."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 class View:
     """What one update sees of a step: quantities by name, computed when first asked for.
 
@@ -50,9 +60,11 @@ class View:
         networks: the networks.
         images: the batch.
         sr: the generator's output, attached to its graph or not, as the update needs it.
-        shuffle: makes the step's two permutations of range(N), the same ones in every view.
+        shuffle: makes the step's two permutations of range(N), the same ones in every view and process.
         gt_needs_grad: whether parameters are to learn from what they make of `gt`; else `gt` passes without a graph.
         observed: where embeddings are left, detached, for statistics.
+        processes: those that share the batch. Embeddings, logits and permutations are those of the whole batch, `lq`,
+            `gt` and `sr` the pictures of this process.
     """
 
     def __init__(
@@ -63,7 +75,10 @@ class View:
         shuffle: Callable[[], tuple[Tensor, Tensor]],
         gt_needs_grad: bool,
         observed: dict[str, Tensor],
+        processes: Processes = ALONE,
     ) -> None:
+        self._processes = processes
+        self._gathered: dict[str, Tensor] = {}
         self.lq, self.gt, self.sr = images.lq, images.gt, sr
         self._networks = networks
         self._shuffle = shuffle
@@ -73,12 +88,20 @@ class View:
     def __getitem__(self, name: str) -> Tensor:
         return getattr(self, name)
 
+    def of_all(self, name: str) -> Tensor:
+        """The quantity for the whole batch, the pictures of other processes included."""
+        if name not in ("lq", "sr", "gt"):
+            return self[name]
+        if name not in self._gathered:
+            self._gathered[name] = self._processes.gather(self[name])
+        return self._gathered[name]
+
     @cached_property
     def _embeddings(self) -> tuple[Tensor, Tensor]:
         # One batch of both: with batch normalisation each half alone would be normalised by its own statistics,
         # and the metric network would learn to tell batches apart, not images.
         both = _present(self._networks.metric_net)(torch.cat([self.gt, self.sr]))
-        gt, sr = both.float().chunk(2)
+        gt, sr = (self._processes.gather(half) for half in _full(both).chunk(2))
         self._observed.update(gt_embeddings=gt.detach(), sr_embeddings=sr.detach())
         return gt, sr
 
@@ -96,12 +119,12 @@ class View:
     def gt_logits(self) -> Tensor:
         """The discriminator's judgement of `gt`."""
         with torch.set_grad_enabled(self._gt_needs_grad and torch.is_grad_enabled()):
-            return _present(self._networks.discriminator)(self.gt).float()
+            return self._processes.gather(_full(_present(self._networks.discriminator)(self.gt)))
 
     @cached_property
     def sr_logits(self) -> Tensor:
         """The discriminator's judgement of `sr`; apart from `gt`, so that its batch norm sees one kind at a time."""
-        return _present(self._networks.discriminator)(self.sr).float()
+        return self._processes.gather(_full(_present(self._networks.discriminator)(self.sr)))
 
     @cached_property
     def _permutations(self) -> tuple[Tensor, Tensor]:
@@ -140,11 +163,20 @@ class Step:
         images: the batch.
         seed: (run seed, iteration, part): fixes the step's permutations, whatever ran before.
         shared: whether all updates share one view (`simultaneous`).
+        processes: those that share the batch, of which `images` is this one's part.
     """
 
-    def __init__(self, networks: Networks, images: Images, seed: tuple[int, int, int], shared: bool) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        images: Images,
+        seed: tuple[int, int, int],
+        shared: bool,
+        processes: Processes = ALONE,
+    ) -> None:
         self.networks = networks
         self.images = images
+        self.processes = processes
         self.observed: dict[str, Tensor] = {}
         """The latest embeddings, detached; empty as long as nobody asked for any."""
         self._seed = seed
@@ -153,7 +185,7 @@ class Step:
     @cached_property
     def sr(self) -> Tensor:
         """The generator's output (N, 3, H, W), float32, with its graph."""
-        return self.networks.generator(self.images.lq).float()
+        return _full(self.networks.generator(self.images.lq))
 
     @cached_property
     def sr_leaf(self) -> Tensor:
@@ -175,7 +207,7 @@ class Step:
         return self._view(self.sr.detach(), gt_needs_grad=True)
 
     def _view(self, sr: Tensor, gt_needs_grad: bool) -> View:
-        return View(self.networks, self.images, sr, self._shuffle, gt_needs_grad, self.observed)
+        return View(self.networks, self.images, sr, self._shuffle, gt_needs_grad, self.observed, self.processes)
 
     def release(self) -> None:
         """Let go of the generator's graph, whose buffers its update has used up."""
@@ -183,7 +215,7 @@ class Step:
             self.__dict__["sr"] = self.sr.detach()
 
     def _shuffle(self) -> tuple[Tensor, Tensor]:
-        size, device = len(self.images.gt), self.images.gt.device
+        size, device = len(self.images.gt) * self.processes.size, self.images.gt.device
         # Three numbers into one; any odd constants do.
         seed, iteration, part = self._seed
         generator = torch.Generator().manual_seed(((seed * 1_000_003 + iteration) * 65_537 + part) % 2**63)

@@ -8,15 +8,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mvmsr.engine.distributed import ALONE, Processes
+
 
 class StopRequest:
-    """Whether somebody asked the run to stop, and by which signal."""
+    """Whether somebody asked the run to stop, and by which signal.
+
+    On several processes a signal counts from the next `settle` on, at the same place for all of them.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.asked: int | None = None
+        """The signal that this process has received."""
+        self._processes = ALONE
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    def ask(self, number: int) -> None:
+        """This process has received the signal `number`."""
+        self.asked = number
+        if self._processes.size == 1:
+            self.signal = number
+
+    def share(self, processes: Processes) -> None:
+        """From now on the processes stop together."""
+        self._processes = processes
+        if processes.size > 1:
+            self.signal = None
+
+    def settle(self) -> None:
+        """Let all processes know whether one of them was asked."""
+        if self._processes.size > 1:
+            self.signal = self._processes.largest(self.asked or 0) or None
 
     def stopped_after(self, iteration: int) -> Stopped:
         """The exception to leave the loop with, once everything is saved."""
@@ -44,9 +69,9 @@ def watch_signals() -> Iterator[StopRequest]:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if request and number == signal.SIGINT:
+        if request.asked is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        request.signal = number
+        request.ask(number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -69,7 +69,7 @@ def update_generator(
     parts = []
     with frozen(others):
         for step in steps:
-            total, values = evaluate_terms(terms, step.generator_view())
+            total, values = evaluate_terms(terms, step.generator_view(), step.processes.size)
             backward(total / len(steps))
             step.release()
             parts.append(values)
@@ -82,7 +82,7 @@ def update_critic(player: Player, others: Sequence[Player], steps: Sequence[Step
     parts = []
     with frozen(others):
         for step in steps:
-            total, values = evaluate_terms(player.terms, step.critic_view())
+            total, values = evaluate_terms(player.terms, step.critic_view(), step.processes.size)
             backward(total / len(steps))
             parts.append(values)
     return _finish(player, parts, steps)
@@ -106,7 +106,10 @@ def update_all(
         player.optimizer.zero_grad(set_to_none=True)
     for step in steps:
         view: View = step.critic_view()
-        objectives = [(p, *evaluate_terms(p.terms if p is not generator else generator_terms, view)) for p in players]
+        objectives = [
+            (p, *evaluate_terms(p.terms if p is not generator else generator_terms, view, step.processes.size))
+            for p in players
+        ]
         for index, (player, total, values) in enumerate(objectives):
             parts[player.name].append(values)
             targets = [step.sr_leaf] if player is generator else player.parameters
@@ -129,8 +132,9 @@ def _finish(player: Player, parts: list[Values], steps: Sequence[Step]) -> Value
 
 
 def _check(player: Player, parts: list[Values], steps: Sequence[Step]) -> Values:
-    """Mean terms over the parts and the gradient norm, found finite."""
+    """Mean terms over the parts and the gradient norm, found finite; gradients are those of all processes from here."""
     means = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    means = steps[0].processes.exchange(player.parameters, means)
     norm = player.clip(player.network, player.optimizer)
     pictures = [name for step in steps for name in step.images.names]
     player.check(player.name, {**means, GRADIENT_NORM: norm}, pictures, player.optimizer)

@@ -120,6 +120,11 @@ class PerceptualLoss(Term):
         self.feature_norm: FeatureNorm = feature_norm
         self.extractor = extractor.requires_grad_(False).eval()
 
+    @property
+    def is_mean_over_pictures(self) -> bool:
+        """True but for "fro", which is one norm of the whole batch."""
+        return self.criterion != "fro"
+
     @staticmethod
     def extractor_spec(
         layer_weights: Mapping[str, float],

@@ -95,6 +95,11 @@ class _PixelTerm(Term):
         check_reduction(reduction)
         self.reduction: PixelReduction = reduction
 
+    @property
+    def is_mean_over_pictures(self) -> bool:
+        """True for the mean, not for the sum."""
+        return self.reduction == "mean"
+
 
 @LOSSES.register()
 class L1Loss(_PixelTerm):

@@ -41,6 +41,15 @@ class Term(nn.Module):
         """
         return {self.objective: self.forward}
 
+    @property
+    def is_mean_over_pictures(self) -> bool:
+        """Whether the value of a batch is the mean of the values of its pictures, with the options as they are.
+
+        Where several processes share a batch, each evaluates such a term of `lq`, `sr` and `gt` on its own pictures;
+        for all other terms the pictures of all are gathered first, which is right for every function of the batch.
+        """
+        return False
+
     def weight_for(self, objective: Objective) -> float:
         """The factor of this term in `objective`: `loss_weight`, unless a subclass says otherwise.
 
