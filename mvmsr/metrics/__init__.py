@@ -8,6 +8,7 @@ from mvmsr.metrics.niqe import Niqe
 from mvmsr.metrics.protocol import PROTOCOLS, Protocol, ProtocolError, make_protocol
 from mvmsr.metrics.psnr import Psnr
 from mvmsr.metrics.ssim import Ssim
+from mvmsr.metrics.st_lpips import StLpips
 
 __all__ = [
     "PROTOCOLS",
@@ -21,6 +22,7 @@ __all__ = [
     "ProtocolError",
     "Psnr",
     "Ssim",
+    "StLpips",
     "build_metric",
     "build_metrics",
     "make_protocol",

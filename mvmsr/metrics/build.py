@@ -14,6 +14,7 @@ from mvmsr.registry import METRICS, did_you_mean
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lpips_vgg": ("lpips", {"net": "vgg"}),
+    "st_lpips_vgg": ("st_lpips", {"net": "vgg"}),
     "niqe_y": ("niqe", {"luma": "y"}),
     "calculate_psnr": ("psnr", {}),
     "calculate_ssim": ("ssim", {}),
@@ -28,6 +29,7 @@ class MissingMetric:
 
     metric: str
     why: str
+    """One line: what is missing, and the command that mends it."""
 
 
 def metric_names() -> list[str]:
@@ -79,5 +81,5 @@ def build_metrics(
             metric = build_metric(name, device=device, weights_dir=weights_dir)
             metrics[metric.name] = metric
         except MissingWeights as error:
-            missing.append(MissingMetric(name, str(error)))
+            missing.append(MissingMetric(name, error.in_short))
     return metrics, missing
