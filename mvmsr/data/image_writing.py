@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from mvmsr.data.picture import ImageError, Picture
 
@@ -30,6 +30,8 @@ _FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+if features.check("avif"):  # not every build of Pillow has it
+    _FORMATS[".avif"] = "AVIF"
 WRITE_SUFFIXES = frozenset(_FORMATS)
 
 
@@ -41,11 +43,11 @@ def write_rgb(path: str | Path, array: np.ndarray) -> None:
 def write_picture(path: str | Path, picture: Picture, quality: int = 95) -> None:
     """Write a picture; the suffix chooses the format. The file appears complete or not at all.
 
-    PNG, TIFF and WebP keep alpha; JPEG and BMP have none, so the picture is laid over white (with a warning). PNG and
-    TIFF hold 16 bits. A picture that was grey is written with one channel where the format allows.
+    PNG, TIFF, WebP and AVIF keep alpha; JPEG and BMP have none, so the picture is laid over white (with a warning).
+    PNG and TIFF hold 16 bits. A picture that was grey is written with one channel where the format allows.
 
     Args:
-        quality: 1 to 100, of JPEG and WebP.
+        quality: 1 to 100, of JPEG, WebP and AVIF.
 
     Raises:
         ImageError: the format is unknown or cannot hold 16 bits, or the file cannot be written.
@@ -71,12 +73,12 @@ def _listed(suffixes: dict[str, str]) -> str:
 
 def _encode_8_bit(path: Path, picture: Picture, kind: str, quality: int) -> bytes:
     pixels = picture.rgb
-    if picture.grey and kind != "WEBP":
+    if picture.grey and kind not in ("WEBP", "AVIF"):
         pixels = _one_channel(pixels)
     if picture.alpha is not None:
         pixels = np.dstack([pixels, picture.alpha])
     options: dict[str, object] = {}
-    if kind in ("JPEG", "WEBP"):
+    if kind in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = quality
     if kind == "JPEG":
         options["subsampling"] = 0 if quality >= 90 else 2
