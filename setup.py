@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["mvmsr", "mvmsr.*"]),
-    package_data={"mvmsr": ["py.typed", "**/*.html", "**/*.json", "**/*.yml", "**/*.safetensors"]},
+    package_data={"mvmsr": ["py.typed", "**/*.html", "**/*.css", "**/*.js", "**/*.json", "**/*.yml", "**/*.safetensors"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -43,6 +43,7 @@ setup(
         "tensorboard>=2.16",
         "jinja2>=3.1",
         "scikit-image>=0.22",
+        "tifffile>=2023.4.12",
     ],
     extras_require={"dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100"]},
     entry_points={"console_scripts": ["mvmsr = mvmsr.cli:main"]},

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
@@ -30,10 +31,16 @@ def command(
         str | None,
         typer.Option(help='For plain state files: the network, as SRResNet or {"type": "SRResNet", "num_block": 16}.'),
     ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store weights as float16 (safetensors).")] = False,
+    card: Annotated[
+        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        typer.Option(help="Model card to put in, YAML (safetensors, pth): title, good_for, trained_on, scores, ..."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a model in another format, and check that it still gives the same pictures."""
     from mvmsr.inference.export import export, parse_arch
+    from mvmsr.inference.model_card import read_card
     from mvmsr.inference.weights import WeightsError, find_weights, load_generator
 
     console = Console(stderr=True)
@@ -41,8 +48,10 @@ def command(
         if out.exists() and not overwrite:
             raise WeightsError(f"{out} exists and is left alone; --overwrite replaces it")
         module, info = load_generator(find_weights(model), parse_arch(arch) if arch else None)
-        difference = export(module, info, to.value, out)
-    except WeightsError as error:
+        if card is not None:
+            info = replace(info, extra={**info.extra, **read_card(card)})
+        difference = export(module, info, to.value, out, half=half)
+    except (WeightsError, OSError, ValueError) as error:
         console.print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
     console.print(

@@ -18,14 +18,22 @@ app = typer.Typer(help="Networks and weights.", no_args_is_help=True)
 @app.command("list")
 def list_models() -> None:
     """List the built-in weights and the networks that options files can name."""
-    from mvmsr.inference.weights import BUILTIN_DIR, builtin_names, read_info
+    from mvmsr.inference.model_card import card_of, is_default
+    from mvmsr.inference.weights import BUILTIN_DIR, NO_BUILTIN, WeightsError, builtin_names, read_info
 
     console = Console()
-    weights = Table("name", "network", "scale", "parameters", title="Built-in weights", title_justify="left")
+    weights = Table("name", "", "network", "scale", "parameters", title="Built-in models", title_justify="left")
+    broken = []
     for name in builtin_names():
-        info = read_info(BUILTIN_DIR / f"{name}.safetensors")
-        weights.add_row(name, info.arch, f"x{info.scale}", f"{info.parameters:,}")
-    console.print(weights if weights.rows else "There are no built-in weights yet.")
+        try:
+            info = read_info(BUILTIN_DIR / f"{name}.safetensors")
+        except WeightsError as error:
+            broken.append(str(error))
+            continue
+        card = card_of(info)
+        title = card.get("title", "") + (" (the default)" if is_default(info) else "")
+        weights.add_row(name, escape(title), info.arch, f"x{info.scale}", f"{info.parameters:,}")
+    console.print(weights if weights.rows else NO_BUILTIN)
     networks = Table(
         "type", "use", "parameters", title="\nNetworks, with their default arguments", title_justify="left"
     )
@@ -36,6 +44,10 @@ def list_models() -> None:
         "Besides these, --model takes any .pth or .safetensors file that spandrel reads (ESRGAN, Real-ESRGAN, SwinIR, "
         "HAT, ...), and `bicubic`."
     )
+    for message in broken:
+        Console(stderr=True).print(f"[red]broken[/] {escape(message)}", soft_wrap=True)
+    if broken:
+        raise typer.Exit(1)
 
 
 @app.command("info")
@@ -45,6 +57,7 @@ def info_command(
 ) -> None:
     """Show what a weights file holds, and what running it costs."""
     from mvmsr.archs.flops import multiply_adds
+    from mvmsr.inference.model_card import CARD, card_of
     from mvmsr.inference.weights import WeightsError, find_weights, load_generator
 
     console = Console()
@@ -60,7 +73,8 @@ def info_command(
         "scale": f"x{info.scale}",
         "parameters": f"{info.parameters:,}",
         "written by": f"mvmsr {info.version}" if info.source == "mvmsr" else "another tool (read by spandrel)",
-        **info.extra,
+        **card_of(info),
+        **{key: value for key, value in info.extra.items() if key not in CARD},
     }
     try:
         rows[f"multiply-adds at {size} x {size}"] = f"{multiply_adds(_bare(module), size, size) / 1e9:,.2f} G"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,7 +19,11 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from mvmsr.data.picture import Picture
     from mvmsr.inference.upscaler import Upscaler
+
+
+_READ_AHEAD_PIXELS = 2**24
 
 
 class Format(str, Enum):
@@ -28,6 +33,9 @@ class Format(str, Enum):
     png = "png"
     jpg = "jpg"
     webp = "webp"
+    tif = "tif"
+    bmp = "bmp"
+    avif = "avif"
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,13 @@ class Job:
 
 def command(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Pictures, folders of pictures, or globs.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = Path("upscaled"),
     model: Annotated[
         str | None,
-        typer.Option(help="Built-in name, weights file (.safetensors, .pth), run directory, or `bicubic`."),
+        typer.Option(
+            help="Built-in name (see `mvmsr models list`), weights file (.safetensors, .pth), run directory, "
+            "or `bicubic`. Without it, the default built-in model."
+        ),
     ] = None,
     tile: Annotated[
         str, typer.Option(help="Side of the tiles in input pixels; `auto` fits the memory, 0 takes pictures whole.")
@@ -53,12 +64,17 @@ def command(
     format_: Annotated[
         Format, typer.Option("--format", help="Format of the results; `keep` is that of each input.")
     ] = Format.keep,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95,
     suffix: Annotated[str, typer.Option(help="Put behind the name of each result, such as _x4.")] = "",
     outscale: Annotated[
         float | None, typer.Option(help="Final factor; other factors than the network's are reached by resizing.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
+    skip_done: Annotated[bool, typer.Option("--skip-done", help="Pass over inputs whose results exist.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into the folders in folders.")] = False,
+    max_memory: Annotated[
+        str | None, typer.Option(help="What this process may hold, such as 2G or 800M; chooses the tiles.")
+    ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average eight turned versions: a little better, eight times the time.")
     ] = False,
@@ -68,17 +84,26 @@ def command(
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
+    if overwrite and skip_done:
+        raise typer.BadParameter("--overwrite and --skip-done contradict each other", param_hint="--skip-done")
     jobs, failures = plan(inputs, out, format_, suffix, recursive)
+    skipped = 0
     for job in [job for job in jobs if job.dst.exists() and not overwrite]:
         jobs.remove(job)
-        failures.append(f"{job.src}: {job.dst} exists and is left alone; --overwrite replaces it")
+        if skip_done:
+            skipped += 1
+        else:
+            failures.append(
+                f"{job.src}: {job.dst} exists and is left alone; --overwrite replaces it, --skip-done passes over it"
+            )
     done = 0
     if jobs:
-        upscaler = _upscaler(console, model, tile, device, precision, ensemble, outscale)
-        done = run(jobs, upscaler, console, failures)
+        upscaler = _upscaler(console, model, tile, device, precision, ensemble, outscale, max_memory)
+        done = run(jobs, upscaler, console, failures, quality)
     for failure in failures:
         console.print(f"[red]not done[/] {escape(failure)}", soft_wrap=True)
-    console.print(f"{done} of {done + len(failures)} done, in {escape(str(out))}", soft_wrap=True)
+    passed = f", {skipped} were there already" if skipped else ""
+    console.print(f"{done} of {done + len(failures)} done{passed}, in {escape(str(out))}", soft_wrap=True)
     if failures:
         raise typer.Exit(1)
 
@@ -112,9 +137,12 @@ def plan(inputs: list[str], out: Path, format_: Format, suffix: str, recursive: 
     return list(jobs.values()), failures
 
 
-def run(jobs: list[Job], upscaler: Upscaler, console: Console, failures: list[str]) -> int:
-    """Does the jobs, adding a sentence to `failures` for each that fails; the number of those done."""
-    from mvmsr.data.image_io import ImageError, image_size
+def run(jobs: list[Job], upscaler: Upscaler, console: Console, failures: list[str], quality: int = 95) -> int:
+    """Does the jobs, adding a sentence to `failures` for each that fails; the number of those done.
+
+    While one picture is enlarged, the next is decoded.
+    """
+    from mvmsr.data.image_io import ImageError, image_size, read_picture
 
     sizes: dict[Path, int] = {}
     for job in jobs:
@@ -123,17 +151,19 @@ def run(jobs: list[Job], upscaler: Upscaler, console: Console, failures: list[st
             sizes[job.src] = height * width
         except ImageError as error:
             failures.append(str(error))
+    todo = [job for job in jobs if job.src in sizes]
     done = 0
-    with _progress(console) as progress:
-        total = sum(sizes.values())
-        task = progress.add_task("", total=total)
+    with ThreadPoolExecutor(1) as reader, _progress(console) as progress:
+        task = progress.add_task("", total=sum(sizes.values()))
         finished = 0
-        for job in jobs:
-            if job.src not in sizes:
-                continue
+        ahead: Future[Picture] | None = None
+        for job, following in zip(todo, [*todo[1:], None], strict=True):
             progress.update(task, description=escape(job.src.name))
+            reading = ahead or reader.submit(read_picture, job.src)
+            small = following is not None and sizes[following.src] <= _READ_AHEAD_PIXELS
+            ahead = reader.submit(read_picture, following.src) if following is not None and small else None
             try:
-                upscaler.upscale_file(job.src, job.dst, lambda pixels: progress.advance(task, pixels))
+                upscaler.upscale_to(reading.result(), job.dst, lambda pixels: progress.advance(task, pixels), quality)
                 done += 1
             except ImageError as error:
                 failures.append(str(error))
@@ -152,30 +182,21 @@ def _upscaler(
     precision: str,
     ensemble: bool,
     outscale: float | None,
+    max_memory: str | None,
 ) -> Upscaler:
+    from mvmsr.inference.memory import parse_bytes
     from mvmsr.inference.upscaler import Upscaler
+    from mvmsr.inference.weights import default_model
 
     if tile != "auto" and not tile.isdecimal():
         raise typer.BadParameter(f"expected `auto` or a number of pixels, got {tile!r}", param_hint="--tile")
     try:
         side: int | Literal["auto"] = "auto" if tile == "auto" else int(tile)
-        return Upscaler(model or _default_model(), side, device, precision, ensemble, outscale)
+        limit = None if max_memory is None else parse_bytes(max_memory)
+        return Upscaler(model or default_model(), side, device, precision, ensemble, outscale, limit)
     except ValueError as error:  # WeightsError, and what the device or precision cannot do
         console.print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from error
-
-
-def _default_model() -> str:
-    from mvmsr.inference.weights import WeightsError, builtin_names
-
-    names = builtin_names()
-    if not names:
-        raise WeightsError(
-            "no --model was named and there are no built-in weights. Train one (mvmsr train -opt "
-            "options/train/mvm_srresnet_x4.yml) and name its run directory, name a .pth or .safetensors file, "
-            "or use --model bicubic"
-        )
-    return names[0]
 
 
 def _files_of(text: str, recursive: bool) -> Iterator[tuple[Path, Path]]:

@@ -8,6 +8,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,10 +25,14 @@ from mvmsr.inference.weights import (
 FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "torchscript": ".pt", "onnx": ".onnx"}
 _TRACED_SIZE = (24, 32)
 _OPSET = 18
+_TOLERANCE = 1e-4
+_HALF_STEP = 0.5 / 255
 _CHECKED_SIZES = ((24, 32), (17, 21))
 
 
-def export(module: nn.Module, info: WeightsInfo, to: str, path: Path, tolerance: float = 1e-4) -> float:
+def export(
+    module: nn.Module, info: WeightsInfo, to: str, path: Path, tolerance: float | None = None, half: bool = False
+) -> float:
     """Writes a network in another format, reads it back and compares the two on random pictures of two sizes.
 
     - `pth`: BasicSR's layout, `{"params_ema": state}`; our description rides along, which BasicSR ignores.
@@ -37,7 +42,8 @@ def export(module: nn.Module, info: WeightsInfo, to: str, path: Path, tolerance:
 
     Args:
         module: generator, (N, 3, h, w) -> (N, 3, h*scale, w*scale).
-        tolerance: the largest difference allowed.
+        tolerance: the largest difference allowed; by default 1e-4, and half an 8-bit step where weights are halved.
+        half: store the weights as float16 (safetensors only).
 
     Returns:
         the largest difference found.
@@ -48,12 +54,16 @@ def export(module: nn.Module, info: WeightsInfo, to: str, path: Path, tolerance:
     """
     if to not in FORMATS:
         raise WeightsError(f"{path}: unknown format {to!r}; use one of {', '.join(FORMATS)}")
+    if half and to != "safetensors":
+        raise WeightsError(f"{path}: only safetensors are stored as float16, not {to}")
+    if tolerance is None:
+        tolerance = _HALF_STEP if half else _TOLERANCE
     if path.suffix != FORMATS[to]:
         raise WeightsError(f"{path}: files of format {to} end in {FORMATS[to]}")
     module = copy.deepcopy(module).cpu().float().eval()
     writers: dict[str, Callable[[nn.Module, WeightsInfo, Path], Callable[[Tensor], Tensor]]] = {
         "pth": _to_pth,
-        "safetensors": _to_safetensors,
+        "safetensors": partial(_to_safetensors, half=half),
         "torchscript": _to_torchscript,
         "onnx": _to_onnx,
     }
@@ -84,10 +94,10 @@ def _to_pth(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tenso
     return load_generator(path)[0]
 
 
-def _to_safetensors(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
+def _to_safetensors(module: nn.Module, info: WeightsInfo, path: Path, half: bool = False) -> Callable[[Tensor], Tensor]:
     # `spandrel` as the network's name: its tensors tell which one it is.
     arch, args = ("spandrel", {}) if info.source == "spandrel" else (info.arch, dict(info.args))
-    save_weights(path, _state(module), arch, args, info.scale, dict(info.extra))
+    save_weights(path, _state(module), arch, args, info.scale, dict(info.extra), half)
     return load_generator(path)[0]
 
 

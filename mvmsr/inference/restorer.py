@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
+from mvmsr.inference.folding import fold_batch_norm
 from mvmsr.inference.weights import WeightsInfo, find_weights, load_generator
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,8 @@ def load_restorer(model: str | Path, device: str | torch.device = "auto", precis
         ValueError: the device or precision is not available.
     """
     module, info = load_generator(find_weights(model))
+    if info.source != "spandrel":  # others may read the maps between a convolution and its normalisation
+        fold_batch_norm(module)
     return Restorer(module, info.scale, device, precision, info=info)
 
 

@@ -11,19 +11,13 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from mvmsr.inference.memory import MIN_TILE, is_out_of_memory, release_memory, round_down
 
-FALLBACK_TILE = 256
-MIN_TILE = 16
-MAX_TILE = {"cuda": 1024}
-_MAX_TILE_ELSEWHERE = 512
-_MEMORY_SHARE = 0.5
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate", "cannot allocate", "alloc")
+logger = logging.getLogger(__name__)
 
 Run = Callable[[Tensor], Tensor]
 
@@ -119,45 +113,6 @@ def run_tiled(run: Run, lq: Tensor, scale: int, tile: int, halo: int, blend: int
     return torch.cat(list(run_bands(run, lq, scale, tile, halo, blend, multiple)), dim=-2)
 
 
-def auto_tile(bytes_per_pixel: int, device: torch.device, margin: int, multiple: int = 1) -> int:
-    """The side of a core whose tile needs at most half of the free memory.
-
-    Args:
-        bytes_per_pixel: what the network needs for one input pixel.
-        margin: halo and blend together, which the tile carries on each side.
-    """
-    free = free_memory(device)
-    if free is None:
-        return _round_down(FALLBACK_TILE, multiple)
-    side = int((free * _MEMORY_SHARE / max(bytes_per_pixel, 1)) ** 0.5) - 2 * margin
-    largest = MAX_TILE.get(device.type, _MAX_TILE_ELSEWHERE)
-    return _round_down(min(max(side, 2 * MIN_TILE), largest), multiple)
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that a new allocation may take on the device; None where that cannot be told."""
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
-    if device.type != "cpu":
-        return None
-    known = [amount for amount in (_system_memory(), _container_memory()) if amount is not None]
-    return min(known) if known else None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
-
-
-def release_memory() -> None:
-    """Hands memory that torch keeps in reserve on a GPU back, after a failed allocation."""
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-
-
 class _Fitting:
     """Runs a region, in parts if it does not fit; remembers which size did not."""
 
@@ -179,7 +134,7 @@ class _Fitting:
             self.too_large = side
             release_memory()
         margin = 2 * (self.halo + self.blend)
-        core = _round_down(max(side // 2 - margin, MIN_TILE), self.multiple)
+        core = round_down(max(side // 2 - margin, MIN_TILE), self.multiple)
         if core + margin >= side:
             raise MemoryError(
                 f"a tile of {side} x {side} pixels does not fit into memory, and the network needs {margin // 2} "
@@ -229,25 +184,3 @@ def _kept(piece: Tensor, row: Span, column: Span, scale: int) -> Tensor:
     top, left = (row.keep[0] - row.read[0]) * scale, (column.keep[0] - column.read[0]) * scale
     height, width = (row.keep[1] - row.keep[0]) * scale, (column.keep[1] - column.keep[0]) * scale
     return piece[..., top : top + height, left : left + width]
-
-
-def _system_memory() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
-
-
-def _container_memory() -> int | None:
-    """What the control group leaves, where there is a limit: /proc/meminfo shows the whole machine's memory."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (group / "memory.max").read_text().strip(), (group / "memory.current").read_text().strip()
-    except OSError:
-        return None
-    return max(int(limit) - int(used), 0) if limit.isdigit() and used.isdigit() else None
-
-
-def _round_down(value: int, multiple: int) -> int:
-    return max(value // multiple, 1) * multiple

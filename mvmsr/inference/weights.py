@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mvmsr.inference.model_card import is_default
 from mvmsr.inference.weights_file import (
     KEY,
     STATISTICS,
@@ -34,6 +35,7 @@ __all__ = [
     "WeightsError",
     "WeightsInfo",
     "builtin_names",
+    "default_model",
     "describe",
     "find_weights",
     "load_generator",
@@ -42,7 +44,11 @@ __all__ = [
     "save_weights",
 ]
 
-BUILTIN_DIR = Path(__file__).parent / "builtin"
+BUILTIN_DIR = Path(__file__).parents[1] / "models"
+"""Every `NAME.safetensors` in it is a built-in model, called NAME."""
+
+
+NO_BUILTIN = "This installation has no built-in models."
 
 
 def load_generator(path: str | Path, arch: str | Mapping[str, Any] | None = None) -> tuple[nn.Module, WeightsInfo]:
@@ -109,7 +115,7 @@ def find_weights(path_or_name: str | Path) -> Path:
         return max(files, key=_age)
     if str(path_or_name) in (names := builtin_names()):
         return BUILTIN_DIR / f"{path_or_name}.safetensors"
-    listed = f"Built-in names: {', '.join(names)}." if names else "There are no built-in weights yet."
+    listed = f"Built-in names: {', '.join(names)}." if names else NO_BUILTIN
     raise WeightsError(
         f"{path_or_name}: neither a file, nor a run directory, nor a built-in name.{did_you_mean(str(path), names)} "
         f"{listed} Train a network with `mvmsr train -opt OPTIONS.yml` and name its run directory, or name a .pth or "
@@ -120,6 +126,28 @@ def find_weights(path_or_name: str | Path) -> Path:
 def builtin_names() -> list[str]:
     """Names of the weights that come with the package, sorted."""
     return sorted(file.stem for file in BUILTIN_DIR.glob("*.safetensors"))
+
+
+def default_model() -> str:
+    """The built-in name that is used where none is given: the only one, or the one whose card says `default: yes`.
+
+    Raises:
+        WeightsError: there are none, or several and not exactly one of them is marked.
+    """
+    names = builtin_names()
+    if len(names) <= 1:
+        if names:
+            return names[0]
+        raise WeightsError(
+            f"no --model was named. {NO_BUILTIN} Train one (mvmsr train -opt "
+            "options/train/mvm_srresnet_x4_cpu.yml) and name its run directory, name a .pth or .safetensors file, or use --model bicubic"
+        )
+    marked = [name for name in names if is_default(read_info(BUILTIN_DIR / f"{name}.safetensors"))]
+    if len(marked) == 1:
+        return marked[0]
+    raise WeightsError(
+        f"no --model was named, and {len(marked)} of the built-in ones are the default: {', '.join(names)}"
+    )
 
 
 def _age(path: Path) -> tuple[int, float, str]:

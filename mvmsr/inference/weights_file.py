@@ -75,6 +75,7 @@ def save_weights(
     args: Mapping[str, Any],
     scale: int,
     extra: Mapping[str, str] | None = None,
+    half: bool = False,
 ) -> Path:
     """Writes a self-describing safetensors file, whole or not at all (written aside, synced, renamed).
 
@@ -82,10 +83,11 @@ def save_weights(
         module_state: the network's `state_dict()`; tensors of any device.
         arch: the registered name that `args` belong to.
         extra: further metadata, texts by texts.
+        half: store floating-point tensors as float16, in half the room; they are read back into float32.
 
     Raises:
         WeightsError: the name does not end in `.safetensors`.
-        ValueError: `extra` or `args` cannot be stored (see `describe`).
+        ValueError: `extra` or `args` cannot be stored (see `describe`), or a tensor leaves the range of float16.
     """
     from safetensors.torch import save
 
@@ -95,8 +97,19 @@ def save_weights(
     metadata = {"format": "pt", KEY: describe(arch, args, scale, extra)}
     # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
     state = {name: value.detach().cpu().contiguous().clone() for name, value in module_state.items()}
+    if half:
+        state = {name: _halved(name, value) for name, value in state.items()}
     _write_atomically(path, save(state, metadata=metadata))
     return path
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    halved = value.half()
+    if not bool(halved.isfinite().all()):
+        raise ValueError(f"{name} holds values up to {float(value.abs().max()):g}, beyond float16; store it whole")
+    return halved
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from mvmsr.archs import SRResNet
 from mvmsr.inference import run_bands, run_tiled
 from mvmsr.inference.receptive_field import Margins, effective_halo, measure_margins, receptive_halo
-from mvmsr.inference.tiling import auto_tile, fade, plan_spans
+from mvmsr.inference.memory import auto_tile
+from mvmsr.inference.tiling import fade, plan_spans
 
 
 def _conv_net(scale: int, *kernels: int) -> nn.Sequential:
@@ -201,8 +202,8 @@ def test_bands_come_finished_and_progress_counts_every_pixel_once() -> None:
 
 def test_automatic_tiles_follow_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cpu")
-    monkeypatch.setattr("mvmsr.inference.tiling.free_memory", lambda _device: 2 * 200 * 200 * 1000)
+    monkeypatch.setattr("mvmsr.inference.memory.free_memory", lambda _device: 2 * 200 * 200 * 1000)
     assert auto_tile(1000, device, margin=20) == 160
     assert auto_tile(1000, device, margin=20, multiple=64) == 128
-    monkeypatch.setattr("mvmsr.inference.tiling.free_memory", lambda _device: None)
+    monkeypatch.setattr("mvmsr.inference.memory.free_memory", lambda _device: None)
     assert auto_tile(1000, device, margin=20) == 256

@@ -1,0 +1,183 @@
+"""Picture files written strip by strip, so that a large result is never held whole: PNG and TIFF, 8 and 16 bits.
+
+Pillow and OpenCV need all pixels before they write the first one; these two formats do not.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mvmsr.data.picture import ImageError
+
+STRIP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
+_LEVEL = 4
+_PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}
+_TIFF_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file's header says.
+
+    Attributes:
+        channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+        dtype: uint8 or uint16.
+        icc_profile: of the colour space of these channels.
+        exif: raw block; only PNG keeps it.
+    """
+
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+
+
+def write_strips(path: str | Path, layout: Layout, strips: Iterable[np.ndarray]) -> None:
+    """Writes strips (rows, width, channels), from the top, of any height, as a file that appears whole or not at all.
+
+    Raises:
+        ImageError: the folder cannot be written to, or there is no room.
+        ValueError: the suffix is of another format, or the strips do not make up the layout.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in STRIP_SUFFIXES:
+        raise ValueError(f"{path}: only {', '.join(sorted(STRIP_SUFFIXES))} are written in strips")
+    encode = _write_png if path.suffix.lower() == ".png" else _write_tiff
+    with _written_aside(path) as file:
+        encode(file, layout, _checked(layout, strips))
+
+
+def _checked(layout: Layout, strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    rows = 0
+    for strip in strips:
+        if strip.shape[1:] != (layout.width, layout.channels) or strip.dtype != layout.dtype:
+            expected = f"(rows, {layout.width}, {layout.channels}) {layout.dtype}"
+            raise ValueError(f"expected strips {expected}, got {strip.shape} {strip.dtype}")
+        rows += len(strip)
+        yield strip
+    if rows != layout.height:
+        raise ValueError(f"expected {layout.height} rows, got {rows}")
+
+
+def _write_png(file: BinaryIO, layout: Layout, strips: Iterator[np.ndarray]) -> None:
+    file.write(b"\x89PNG\r\n\x1a\n")
+    bits = 8 * layout.dtype.itemsize
+    header = struct.pack(">IIBBBBB", layout.width, layout.height, bits, _PNG_COLOUR[layout.channels], 0, 0, 0)
+    file.write(_chunk(b"IHDR", header))
+    if layout.icc_profile:
+        file.write(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc_profile)))
+    if layout.exif:
+        file.write(_chunk(b"eXIf", layout.exif.removeprefix(b"Exif\0\0")))
+    packer = zlib.compressobj(_LEVEL)
+    pixel = layout.channels * layout.dtype.itemsize
+    above = np.zeros(layout.width * pixel, np.uint8)
+    for strip in strips:
+        rows = strip.astype(layout.dtype.newbyteorder(">"), copy=False)
+        rows = np.ascontiguousarray(rows).view(np.uint8).reshape(len(strip), -1)
+        for start in range(0, len(rows), _TIFF_ROWS):  # the filters' temporaries are several times a part's size
+            part = rows[start : start + _TIFF_ROWS]
+            packed = packer.compress(_filtered(part, above, pixel).tobytes())
+            above = part[-1].copy()
+            if packed:
+                file.write(_chunk(b"IDAT", packed))
+    file.write(_chunk(b"IDAT", packer.flush()))
+    file.write(_chunk(b"IEND", b""))
+
+
+def _filtered(rows: np.ndarray, above: np.ndarray, pixel: int) -> np.ndarray:
+    """Each row by the filter (Sub, Up or Paeth) whose sum of absolute differences is least, behind its number.
+
+    Source: Portable Network Graphics Specification (W3C), section 9.
+    """
+    up = np.vstack([above[None], rows[:-1]]).astype(np.int16)
+    left, corner = np.zeros_like(up), np.zeros_like(up)
+    left[:, pixel:], corner[:, pixel:] = rows[:, :-pixel], up[:, :-pixel]
+    to_left, to_up = np.abs(up - corner), np.abs(left - corner)
+    to_corner = np.abs(left + up - 2 * corner)
+    is_left = (to_left <= to_up) & (to_left <= to_corner)
+    paeth = np.where(is_left, left, np.where(to_up <= to_corner, up, corner))
+    candidates = [rows - guess.astype(np.uint8) for guess in (left, up, paeth)]
+    costs = [np.abs(c.view(np.int8).astype(np.int16)).sum(axis=1, dtype=np.int64) for c in candidates]
+    best = np.argmin(costs, axis=0)
+    out = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
+    out[:, 0] = np.array([1, 2, 4], np.uint8)[best]
+    for number, candidate in enumerate(candidates):
+        out[best == number, 1:] = candidate[best == number]
+    return out
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def _write_tiff(file: BinaryIO, layout: Layout, strips: Iterator[np.ndarray]) -> None:
+    import tifffile
+
+    shape = (layout.height, layout.width, layout.channels)
+    with tifffile.TiffWriter(file, byteorder="<", bigtiff=_bytes_of(layout) > 2**32 - 2**25) as writer:
+        writer.write(
+            (zlib.compress(part.tobytes(), _LEVEL) for part in _rows_of(_TIFF_ROWS, strips)),
+            shape=shape if layout.channels > 1 else shape[:2],
+            dtype=layout.dtype.newbyteorder("<"),
+            photometric="rgb" if layout.channels >= 3 else "minisblack",
+            planarconfig="contig" if layout.channels > 1 else None,
+            extrasamples=("unassalpha",) if layout.channels in (2, 4) else None,
+            compression="adobe_deflate",
+            rowsperstrip=_TIFF_ROWS,
+            iccprofile=layout.icc_profile,
+            metadata=None,
+            software=False,
+        )
+
+
+def _bytes_of(layout: Layout) -> int:
+    return layout.height * layout.width * layout.channels * layout.dtype.itemsize
+
+
+def _rows_of(count: int, strips: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same rows in strips of `count`, the last one shorter."""
+    rest: np.ndarray | None = None
+    for strip in strips:
+        rows = strip if rest is None else np.concatenate([rest, strip])
+        whole = len(rows) // count * count
+        for start in range(0, whole, count):
+            yield np.ascontiguousarray(rows[start : start + count])
+        rest = rows[whole:].copy() if whole < len(rows) else None
+    if rest is not None:
+        yield rest
+
+
+@contextmanager
+def _written_aside(path: Path) -> Iterator[BinaryIO]:
+    """A file beside the target that replaces it when all went well, and vanishes otherwise."""
+    aside = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = aside.open("wb")
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        with file:
+            yield file
+        os.replace(aside, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> ImageError:
+    cause = f"cannot be written ({error.strerror or error})"
+    return ImageError(path, cause, "check the folder's rights and free space")
