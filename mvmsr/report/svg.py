@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RUN_COLORS = 8
 """Runs that have a colour of their own; later ones begin anew."""
-_INK, _GRID = "#0a0b0c", "#0a0b0d"
+INK, GRID = "#0a0b0c", "#0a0b0d"
 """Colours that stand for the page's own until the SVG is put into it."""
 _DASHES: tuple[Any, ...] = ("solid", (0, (4, 2)), (0, (1, 1.5)))
 _MOST_POINTS, _FEW_POINTS = 600, 12
@@ -47,7 +47,7 @@ def draw(panel: Panel, name: str) -> str:
             _legend(axes, panel.styles)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(buffer.getvalue(), panel.alt, name)
+    return inline_svg(buffer.getvalue(), panel.alt, name)
 
 
 def smooth(values: Sequence[float] | np.ndarray, log: bool = False) -> np.ndarray:
@@ -112,11 +112,11 @@ def run_color(run: int) -> str:
 def _style(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-    axes.grid(color=_GRID, linewidth=0.6)
+    axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.tick_params(colors=_INK, length=0, labelsize=9)
+    axes.tick_params(colors=INK, length=0, labelsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     values = [value for line in panel.lines for value in line.values if math.isfinite(value)]
@@ -144,13 +144,13 @@ def _legend(axes: Axes, styles: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=_INK, linewidth=1.2, linestyle=_DASHES[i % 3], label=style)
+        Line2D([], [], color=INK, linewidth=1.2, linestyle=_DASHES[i % 3], label=style)
         for i, style in enumerate(styles)
     ]
-    axes.legend(handles=handles, loc="best", frameon=False, fontsize=9, labelcolor=_INK, handlelength=2.2)
+    axes.legend(handles=handles, loc="best", frameon=False, fontsize=9, labelcolor=INK, handlelength=2.2)
 
 
-def _inline(text: str, alt: str, name: str) -> str:
+def inline_svg(text: str, alt: str, name: str) -> str:
     """The drawing without its document: no declarations, no fixed size or font, ids of its own, the page's colours."""
     view = re.search(r'viewBox="([^"]+)"', text)
     assert view is not None
@@ -161,7 +161,7 @@ def _inline(text: str, alt: str, name: str) -> str:
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
     body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
     body = re.sub(r"(\d\.\d\d)\d+", r"\1", body)
-    body = body.replace(_INK, "currentColor").replace(_GRID, "var(--grid)")
+    body = body.replace(INK, "currentColor").replace(GRID, "var(--grid)")
     body = re.sub(r"#0a0a(0\d)", lambda match: f"var(--run{int(match[1])})", body)
     body = re.sub(r"\n\s*", "\n", body)
     return f'<svg viewBox="{view[1]}" role="img" aria-label="{escape(alt)}">{body.strip()}'

@@ -1,0 +1,65 @@
+"""Where a report finds the originals of a benchmark's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mvmsr.benchmark.image_sets import ImageSet, load_image_set
+from mvmsr.data.image_io import ImageError, read_rgb, write_rgb
+from mvmsr.data.layouts import LayoutError
+from mvmsr.report.benchmark_pictures import file_name
+
+
+class Originals:
+    """Originals by set and picture: those kept beside the results, else those of the sets themselves.
+
+    Args:
+        folders: of results; each may keep originals below `originals`.
+        scale: originals are cut to a multiple of it, as they were when the results were compared with them.
+        sets: names below `data_root` or folders; a set that is not among them is sought by its name.
+        data_root: see `data.resolve_dataroot`.
+        keep: copy what comes from the sets to the first folder, so that its report can be made anew without them.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        scale: int,
+        sets: Sequence[str] = (),
+        data_root: str | Path | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.folders, self.scale, self.data_root, self.keep = folders, scale, data_root, keep
+        self._known = {Path(name).name: name for name in sets}
+        self._loaded: dict[str, ImageSet | None] = {}
+
+    def __call__(self, set_name: str, image: str) -> np.ndarray | None:
+        """(H, W, 3) uint8, or None where it is not to be had."""
+        part = Path("originals", file_name(set_name), f"{file_name(image)}.png")
+        for folder in self.folders:
+            if (folder / part).is_file():
+                return read_rgb(folder / part)
+        image_set = self._image_set(set_name)
+        pair = next((pair for pair in image_set.pairs if pair.name == image), None) if image_set else None
+        if pair is None:
+            return None
+        try:
+            gt = read_rgb(pair.gt)
+        except ImageError:
+            return None
+        height, width = (side // self.scale * self.scale for side in gt.shape[:2])
+        gt = np.ascontiguousarray(gt[:height, :width])
+        if self.keep:
+            write_rgb(self.folders[0] / part, gt)
+        return gt
+
+    def _image_set(self, name: str) -> ImageSet | None:
+        if name not in self._loaded:
+            try:
+                self._loaded[name] = load_image_set(self._known.get(name, name), self.data_root, self.scale)
+            except LayoutError:
+                self._loaded[name] = None
+        return self._loaded[name]
