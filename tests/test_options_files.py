@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from mvmsr import config
+from mvmsr.archs import VGG_LAYERS
 from mvmsr.benchmark.plan import load_plan
 from mvmsr.cli import app
 from mvmsr.config import TrainOptions
 from mvmsr.config.nmd_options import is_nmd, load_nmd
+from mvmsr.data import write_rgb
 from mvmsr.engine.build import build
 from mvmsr.engine.check import check
+from mvmsr.engine.loop import train
+from mvmsr.engine.nmd_training import train_nmd
+from mvmsr.inference.weights import read_info, save_weights
 from mvmsr.metrics import make_protocol, metric_names
 from mvmsr.registry import ARCHS, RegistryError
 
@@ -26,6 +34,12 @@ TRAIN = [path for path in ALL if path not in NMD_FILES]
 TEST = sorted(ROOT.glob("test/*.yml"))
 HEADER = ("Reproduces", "Cost", "Expected", "Measured")
 PARAMETERS = {"RDN": 22_271_107, "NSRNet": 4_959_235, "SRResNet": 1_549_462, "SRResNet without bn": 1_545_238}
+SMALL = {
+    "SRResNet": ["num_feat=8", "num_block=1"],
+    "RDN": ["num_feat=8", "num_block=1", "num_layer=2", "num_grow_ch=4"],
+    "NSRNet": ["num_feat=4", "num_layer=1"],
+}
+QUIET = Console(file=io.StringIO())
 
 
 def _id(path: Path) -> str:
@@ -45,11 +59,48 @@ def esrgan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """VGG16, VGG19 and ST-LPIPS' trunk in files of a few kilobytes: every filter is one number."""
+    folder = tmp_path_factory.mktemp("vgg")
+
+    def fill(layers: list[str], names: list[str], path: Path) -> None:
+        state, in_ch = {}, 3
+        for layer, name in zip(layers, names, strict=True):
+            out_ch = {"1": 64, "2": 128, "3": 256}.get(layer[4], 512)
+            state[f"{name}.weight"] = torch.tensor(1 / (9 * in_ch)).expand(out_ch, in_ch, 3, 3)
+            state[f"{name}.bias"] = torch.tensor(0.01).expand(out_ch)
+            in_ch = out_ch
+        if path.name.startswith("vgg_shift"):
+            state["net.slice2.5.filt"] = torch.ones(1)
+        torch.save(state, path)
+
+    for vgg_type, filename in (("vgg16", "vgg16-397923af.pth"), ("vgg19", "vgg19-dcbb9e9d.pth")):
+        numbers = [i for i, name in enumerate(VGG_LAYERS[vgg_type]) if name.startswith("conv")]
+        layers = [VGG_LAYERS[vgg_type][i] for i in numbers]
+        fill(layers, [f"features.{i}" for i in numbers], folder / filename)
+        if vgg_type == "vgg16":
+            fill(layers, [f"net.slice1.{i}" for i in numbers], folder / "vgg_shift_tolerant.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nmd_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny natural manifold discriminator."""
+    path = tmp_path_factory.mktemp("nmd") / "nmd.safetensors"
+    args = {"num_feat": 2}
+    return save_weights(path, ARCHS.get("NMD")(**args).state_dict(), "NMD", args, scale=1)
+
+
 def _overrides(path: Path, request: pytest.FixtureRequest) -> list[str]:
     """What a machine without a GPU, and without downloaded weights, needs to build the file's networks quickly."""
-    overrides = ["device=cpu", "compile=false"]
-    if "type: spandrel" in path.read_text(encoding="utf-8"):
+    overrides, text = ["device=cpu", "compile=false"], path.read_text(encoding="utf-8")
+    if "type: spandrel" in text:
         overrides.append(f'network_g.path="{request.getfixturevalue("esrgan_file")}"')
+    if "type: PerceptualLoss" in text:
+        request.getfixturevalue("monkeypatch").setenv("MVMSR_WEIGHTS_DIR", str(request.getfixturevalue("weights_dir")))
+    if "type: NaturalnessLoss" in text:
+        overrides.append(f'train.naturalness_opt.nmd_path="{request.getfixturevalue("nmd_file")}"')
     return overrides
 
 
@@ -76,7 +127,7 @@ def test_a_training_file_is_valid_and_its_networks_can_be_built(path: Path, requ
     experiment = build(options)
     assert experiment.modules["generator"].scale == options.scale
     kind = options.network_g.type + ("" if options.network_g.args.get("bn", True) else " without bn")
-    if kind in PARAMETERS:
+    if kind in PARAMETERS and not ("cpu" in path.stem and "SRResNet" not in kind):
         assert sum(p.numel() for p in experiment.modules["generator"].parameters()) == PARAMETERS[kind]
     assert {"L1Loss"} <= {term.type for term in options.train.terms.values()}
 
@@ -107,6 +158,53 @@ def test_the_dry_run_passes(path: Path, request: pytest.FixtureRequest, monkeypa
     assert result.exit_code == 0, result.output
     assert "Options are valid." in result.output
     assert "s an iteration on this machine" in result.output
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four noisy pictures."""
+    folder = tmp_path_factory.mktemp("made") / "pictures"
+    for number in range(4):
+        picture = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        write_rgb(folder / f"{number}.png", picture)
+    return folder
+
+
+def _made(pictures: Path) -> list[str]:
+    return [f"datasets.train.dataroot_gt={pictures}", f"datasets.train.cache_dir={pictures.parent / 'cache'}"]
+
+
+REPRODUCE = [
+    pytest.param(path, marks=() if "cpu" in path.parts else pytest.mark.slow, id=_id(path))
+    for path in TRAIN
+    if "reproduce" in path.parts
+]
+
+
+@pytest.mark.parametrize("path", REPRODUCE)
+def test_ten_iterations_of_a_shrunken_reproduction(
+    path: Path, request: pytest.FixtureRequest, pictures: Path, tmp_path: Path
+) -> None:
+    options = config.load(path)
+    shrink = [f"network_g.{argument}" for argument in SMALL[options.network_g.type]]
+    shrink += [f"network_{key}.num_feat=4" for key in "dm" if getattr(options, f"network_{key}") is not None]
+    shrink += [f"datasets.{key}=null" for key in ("val", "val_2", "val_3")]
+    shrink += ["datasets.train.gt_size=48", "datasets.train.batch_size_per_gpu=2", "train.total_iter=10"]
+    if "perceptual" in options.train.terms:  # no deeper than this, for time's sake
+        shrink.append("train.perceptual_opt.layer_weights={pool2: 1.0}")
+    shrink += ["precision=32", "logger.use_tb_logger=false", f"path.experiments_root={tmp_path}"]
+    folder = train(config.load(path, [*_overrides(path, request), *_made(pictures), *shrink]), console=QUIET)
+    (weights,) = folder.weights.glob("*.safetensors")
+    assert read_info(weights).extra["iterations"] == "10"
+
+
+@pytest.mark.parametrize("path", NMD_FILES, ids=_id)
+def test_ten_iterations_of_a_shrunken_discriminator(path: Path, pictures: Path, tmp_path: Path) -> None:
+    shrink = ["network.num_feat=2", "datasets.train.gt_size=32", "datasets.train.batch_size_per_gpu=4"]
+    shrink += ["datasets.train.held_out=1", "train.total_iter=10", "train.curriculum.every=5"]
+    shrink += ["train.curriculum.pictures=2", "device=cpu", "precision=32", "logger.use_tb_logger=false"]
+    weights = train_nmd(load_nmd(path, [*_made(pictures), *shrink, f"path.experiments_root={tmp_path}"]), console=QUIET)
+    assert read_info(weights).extra["iterations"] == "10"
 
 
 @pytest.mark.parametrize("path", TEST, ids=_id)

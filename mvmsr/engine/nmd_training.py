@@ -147,7 +147,7 @@ def _data(options: NMDOptions) -> tuple[TrainBatches, list[Batch]]:
 
 
 def nmd_loss(run: NMDRun, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Cross entropy over a batch whose first quarter is made noisy and whose second blurry, and the share judged right."""
+    """Cross entropy over a batch whose first quarter is made noisy and whose second blurry, and the share it got."""
     images = to_device(batch, run.device, run.channels_last)
     quarter = len(images.gt) // 4
     seed = (run.options.manual_seed * 1_000_003 + run.iteration) * 2 % 2**63
