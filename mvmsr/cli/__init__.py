@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mvmsr.cli import datasets, demo, doctor, export, models, report, test, train, train_nmd, upscale
+from mvmsr.cli import compare, datasets, demo, doctor, export, models, report, test, train, train_nmd, upscale
 
 app = typer.Typer(
     name="mvmsr",
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.command("train")(train.command)
 app.command("train-nmd")(train_nmd.command)
 app.command("test", cls=test.SeveralValues)(test.command)
+app.command("compare")(compare.command)
 app.command("upscale")(upscale.command)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")

@@ -1,0 +1,38 @@
+"""`mvmsr compare`: benchmark results side by side, and how sure their differences are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def command(
+    files: Annotated[list[Path], typer.Argument(metavar="RESULTS.json...", help="Files written by `mvmsr test`.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        typer.Option("-o", "--out", help="Folder for results.json, results.csv and comparison.md."),
+    ] = None,
+) -> None:
+    """Compare methods picture by picture; exits 1 where results follow different protocols or cannot be compared."""
+    from rich.console import Console
+
+    from mvmsr.benchmark.compare import compare_files
+    from mvmsr.benchmark.results import ResultsError, to_csv, write_results, write_text
+    from mvmsr.benchmark.statistics_table import statistics_markdown, statistics_table
+    from mvmsr.benchmark.table import rich_tables, to_markdown
+    from mvmsr.cli.errors import shown_as_messages
+
+    console = Console()
+    with shown_as_messages(ResultsError, OSError):
+        results = compare_files(files)
+        for table in rich_tables(results, console.width):
+            console.print(table)
+        console.print(statistics_table(results))
+        if out is not None:
+            write_results(out / "results.json", results)
+            write_text(out / "results.csv", to_csv(results))
+            write_text(out / "comparison.md", to_markdown(results) + "\n" + statistics_markdown(results))
+            for name in ("results.json", "results.csv", "comparison.md"):
+                console.print(f"wrote {out / name}", highlight=False, markup=False, soft_wrap=True)

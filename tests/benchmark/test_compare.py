@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from mvmsr.benchmark.compare import compare_files, file_labels
+from mvmsr.benchmark.evaluate import ImageScore
+from mvmsr.benchmark.results import Results, ResultsError, make_results, read_results, write_results
+from mvmsr.cli import app
+from mvmsr.metrics import Psnr, Ssim, make_protocol
+
+BICUBIC = [28.0, 29.0, 30.0, 31.0, 32.0, 33.0]
+BETTER = [28.5, 29.4, 30.6, 31.5, 32.4, 33.6]
+WORSE = [28.2, 29.1, 30.3, 31.2, 32.1, 33.3]
+
+
+def results(scores: dict[str, list[float]], protocol: str = "y", set_name: str = "Set5", **about: Any) -> Results:
+    """PSNRs by method."""
+    listed = [
+        ImageScore(method, set_name, f"img_{number}", {"psnr": psnr}, 0.1)
+        for method, values in scores.items()
+        for number, psnr in enumerate(values)
+    ]
+    methods = [{"name": name, "source": None, "sha256": about.get("sha256")} for name in scores]
+    return make_results(listed, make_protocol(protocol, 4, about.get("crop_border")), {"psnr": Psnr()}, methods=methods)
+
+
+def write(folder: Path, **files: Results) -> list[Path]:
+    paths = []
+    for name, document in files.items():
+        paths.append(folder / name / "results.json")
+        write_results(paths[-1], document)
+    return paths
+
+
+def invoke(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["compare", *map(str, arguments)], env={"COLUMNS": "200"})
+    return done.exit_code, done.output
+
+
+def pairs(merged: Results) -> list[tuple[str, str]]:
+    return [(row["a"], row["b"]) for row in merged["statistics"]]
+
+
+def test_the_same_name_with_other_scores_is_told_apart_by_file(tmp_path: Path) -> None:
+    paths = write(tmp_path, new=results({"mine": BETTER}), old=results({"mine": WORSE}))
+    merged = compare_files(paths)
+    (row,) = merged["statistics"]
+    assert (row["a"], row["b"], row["better"]) == ("mine (new)", "mine (old)", "mine (new)")
+    assert row["difference"] == pytest.approx(0.3)
+    assert row["low"] > 0
+    assert [method["name"] for method in merged["methods"]] == ["mine (new)", "mine (old)"]
+
+
+def test_a_baseline_that_both_files_share_is_one_row(tmp_path: Path) -> None:
+    paths = write(
+        tmp_path, a=results({"bicubic": BICUBIC, "mine": BETTER}), b=results({"bicubic": BICUBIC, "other": WORSE})
+    )
+    merged = compare_files(paths)
+    assert sorted(row["method"] for row in merged["means"]) == ["bicubic", "mine", "other"]
+    assert len(merged["images"]) == 18
+    assert len(pairs(merged)) == 3
+
+
+@pytest.mark.parametrize("other", [{"sha256": "abc"}, {"set_name": "Set14", "sha256": "abc"}])
+def test_other_weights_are_another_method(tmp_path: Path, other: dict[str, str]) -> None:
+    baseline = results({"bicubic": BICUBIC}, set_name=other.get("set_name", "Set5"))
+    paths = write(tmp_path, a=results({"mine": BETTER}), b=results({"mine": BETTER}, **other), c=baseline)
+    assert {row["method"] for row in compare_files(paths)["means"]} == {"mine (a)", "mine (b)", "bicubic"}
+
+
+def test_fewer_pictures_or_other_metrics_are_not_dropped(tmp_path: Path) -> None:
+    paths = write(tmp_path, a=results({"bicubic": BICUBIC}), b=results({"bicubic": BICUBIC[:4]}))
+    (row,) = compare_files(paths)["statistics"]
+    assert (row["a"], row["images"], row["left_out"], row["difference"]) == ("bicubic (a)", 4, 2, 0.0)
+    only_ssim = make_results(
+        [ImageScore("bicubic", "Set5", "img_0", {"ssim": 0.8})], make_protocol("y", 4), {"ssim": Ssim()}
+    )
+    merged = compare_files(write(tmp_path, a=results({"bicubic": BICUBIC}), c=only_ssim))
+    assert {row["method"] for row in merged["means"]} == {"bicubic (a)", "bicubic (c)"}
+
+
+def test_sets_in_separate_files_make_one_method(tmp_path: Path) -> None:
+    both = {"bicubic": BICUBIC, "mine": BETTER}
+    merged = compare_files(write(tmp_path, a=results(both), b=results(both, set_name="Set14")))
+    assert [(row["set"], row["images"]) for row in merged["statistics"]] == [("Set5", 6), ("Set14", 6), (None, 12)]
+
+
+def test_labels() -> None:
+    assert file_labels(["x/one.json", "x/two.json"]) == ["one", "two"]
+    assert file_labels(["x/one/results.json", "x/two/results.json"]) == ["one", "two"]
+    assert file_labels(["a/run/results.json", "b/run/results.json"]) == ["a/run", "b/run"]
+    assert file_labels(["x/one.json"]) == ["one"]
+
+
+def test_different_protocols_are_refused_by_their_fields(tmp_path: Path) -> None:
+    paths = write(tmp_path, a=results({"m": BETTER}), b=results({"m": WORSE}, protocol="rgb", crop_border=0))
+    with pytest.raises(ResultsError) as caught:
+        compare_files(paths)
+    for part in ("a/results.json", "b/results.json", "color is 'y' and 'rgb'", "crop_border is 4 and 0", "--protocol"):
+        assert part in str(caught.value)
+    assert "scale" not in str(caught.value)
+    code, output = invoke(*paths)
+    assert code == 1
+    assert "color is 'y' and 'rgb'" in output
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    (single,) = write(tmp_path, a=results({"mine": BETTER}))
+    assert invoke(single)[0] == 1
+    assert "no two methods" in invoke(single)[1]
+    assert "named twice" in invoke(single, single)[1]
+    assert invoke(tmp_path / "none.json")[0] == 1
+    assert invoke()[0] == 2
+
+
+def test_command_prints_and_writes(tmp_path: Path) -> None:
+    paths = write(tmp_path, new=results({"mine": BETTER}), old=results({"mine": WORSE}))
+    code, output = invoke(*paths, "--out", tmp_path / "out")
+    assert code == 0, output
+    line = next(line for line in output.splitlines() if "mine (new) - mine (old)" in line)
+    assert "+0.300" in line
+    assert "6 of 6" in line
+    assert read_results(tmp_path / "out" / "results.json")["statistics"] == compare_files(paths)["statistics"]
+    markdown = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| mine (new) - mine (old) | Set5 | psnr | +0.300 |" in markdown
+    assert "| a - b | set | metric | difference | 95 % interval |" in markdown
+    assert "10,000 resamples, seed 0" in markdown
+
+
+def test_too_few_and_undecided_are_said(tmp_path: Path) -> None:
+    few = compare_files(write(tmp_path, a=results({"m": BETTER[:2], "n": BICUBIC[:2]})))
+    assert few["statistics"][0]["better"] is None
+    assert "too few pictures" in invoke(tmp_path / "a" / "results.json")[1]
+    equal = write(tmp_path, b=results({"m": BICUBIC, "n": BICUBIC}))
+    assert "undecided" in invoke(*equal)[1]
