@@ -91,12 +91,9 @@ class Processes:
         """
 
     @contextmanager
-    def reporting(self) -> Iterator[None]:
-        """While inside, an error of this process ends the others with its name."""
+    def running(self) -> Iterator[None]:
+        """While inside, an error of this process ends the others with its name; without one, all leave together."""
         yield
-
-    def close(self) -> None:
-        """The run is over."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
         return self  # layers refer to it; copies of them refer to the same processes

@@ -147,10 +147,12 @@ class SeveralProcesses(Processes):
         self._watch.what, self._patient = what, patient
 
     @contextmanager
-    def reporting(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         try:
             yield
+            self._leave_together()
         except Stopped:
+            self._leave_together()
             raise
         except BaseException as error:
             if not isinstance(error, OtherProcessError):
@@ -160,8 +162,8 @@ class SeveralProcesses(Processes):
             self._watch.stop()
             raise
 
-    def close(self) -> None:
-        """Leave together, the one whose store it may be last."""
+    def _leave_together(self) -> None:
+        """The process whose store it may be leaves last."""
         self.meet("the end")
         self._add("left", 1)
         deadline = time.monotonic() + 5

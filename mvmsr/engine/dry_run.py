@@ -16,6 +16,7 @@ from mvmsr.data.batches import Batch
 from mvmsr.data.layouts import LayoutError, resolve_dataroot
 from mvmsr.engine.build import Experiment, build
 from mvmsr.engine.check import check
+from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.iteration import run_iteration, to_device
 from mvmsr.engine.memory import peak_memory_mib
 from mvmsr.engine.rehearsal import rehearse
@@ -35,11 +36,20 @@ def dry_run(options: TrainOptions, console: Console) -> None:
     Raises:
         OptionsError, SetupError: see `check`, `build` and `rehearse`.
     """
+    if not is_first():
+        console = Console(quiet=True)
+    speak_for_all()
     check(options)
     require_free_run_dir(options, resume=True)
     notes = _data_notes(options)
     # Compilation would take longer than everything else here.
     experiment = build(options.model_copy(update={"compile": False}))
+    with experiment.processes.running():
+        _show(experiment, notes, console)
+
+
+def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
+    options = experiment.options
     rehearse(experiment)
     batch = options.datasets.train.batch_size_per_gpu
     gt_size = int(options.datasets.train.args.get("gt_size", 96))
@@ -55,6 +65,8 @@ def dry_run(options: TrainOptions, console: Console) -> None:
         f"device {experiment.device}, precision {experiment.precision}, channels_last {experiment.channels_last}; "
         f"weights, gradients and Adam's moments take {state:.0f} MiB"
     )
+    if experiment.processes.size > 1:
+        console.print(f"{experiment.processes.size} processes of {batch} pictures: batches of {experiment.batch_size}")
     seconds, measured = _seconds_per_iteration(experiment, batch, gt_size)
     total = options.train.total_iter
     scaled = "" if measured == batch else f" (measured with {measured} of the batch's {batch} pictures)"
@@ -98,6 +110,7 @@ def _seconds_per_iteration(experiment: Experiment, batch: int, gt_size: int) -> 
     size = min(2, batch)
     while True:
         seconds = min(_time_once(experiment, size, gt_size) for _ in range(2))
+        seconds = max(experiment.processes.collect(seconds))  # all decide alike
         if size == batch or seconds * 4 > _ENOUGH_SECONDS:
             return seconds * batch / size, size
         size = min(size * 2, batch)

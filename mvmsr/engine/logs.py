@@ -89,6 +89,19 @@ class StatsLog:
             self._writer.close()
 
 
+class NoLog:
+    """Writes nothing: of several processes only the first one has a `StatsLog`."""
+
+    def write(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def read_stats(path: Path) -> list[dict[str, Any]]:
     """The records of a `stats.jsonl`; a last line cut off by a crash is left out."""
     records = []

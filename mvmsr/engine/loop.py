@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from mvmsr.config import TrainOptions
 from mvmsr.data.batches import TrainBatches
 from mvmsr.engine.build import Experiment, build, build_batches, network_args
 from mvmsr.engine.check import check
-from mvmsr.engine.checkpoint import clear_leftovers, latest_checkpoint, prune, save_checkpoint
+from mvmsr.engine.checkpoint import CheckpointError, clear_leftovers, latest_checkpoint, prune, save_checkpoint
+from mvmsr.engine.distributed import fingerprint
+from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.iteration import embedding_health, run_iteration, to_device
-from mvmsr.engine.logs import RunningMeans, StatsLog, read_stats
+from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog, read_stats
 from mvmsr.engine.memory import peak_memory_mib
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError, rehearse
@@ -36,7 +39,7 @@ class Run:
 
     experiment: Experiment
     folder: RunDir
-    stats: StatsLog
+    stats: StatsLog | NoLog
     means: RunningMeans
     validation: Validation | None
     best: dict[str, Any]
@@ -45,32 +48,57 @@ class Run:
 def train(options: TrainOptions, auto_resume: bool = False, console: Console | None = None) -> RunDir:
     """Train from options to the end of the schedule and return the run's folder.
 
+    Under torchrun or SLURM every process calls this with the same options; the first one writes.
+
     Raises:
         OptionsError, SetupError, LayoutError, PairError, ...: something cannot work; nothing has been written yet.
+        OtherProcessError: another process of the run failed, died or hangs; the last checkpoint is good.
         NonFiniteLossError: a loss was NaN or infinite; the last checkpoint is good.
         Stopped: SIGINT or SIGTERM came; everything is saved.
     """
-    console = console or Console()
+    console = (console or Console()) if is_first() else Console(quiet=True)
+    speak_for_all()
     with watch_signals() as stop:
-        experiment, validation, batches = _prepare(options, auto_resume)
-        folder = open_run_dir(options, auto_resume)
-        run = _begin(experiment, folder, validation, auto_resume)
-        try:
-            _loop(run, batches, console, stop)
-        finally:
-            run.stats.close()
+        experiment, validation = _prepare(options, auto_resume)
+        processes = experiment.processes
+        stop.share(processes)
+        with processes.running():
+            batches = _prepare_data(experiment)
+            folder = processes.first("opening the run's folder", lambda: open_run_dir(options, auto_resume))
+            run = _begin(experiment, folder, validation, auto_resume)
+            try:
+                _loop(run, batches, console, stop)
+            finally:
+                run.stats.close()
     return folder
 
 
-def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Validation | None, TrainBatches]:
+def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Validation | None]:
     """All that can fail for the user's sake, the quick before the slow; nothing of the run is written yet."""
-    try:
+    with _typed_errors():
         check(options)
         require_free_run_dir(options, auto_resume)
         validation = build_validation(options)
-        experiment = build(options)
+        return build(options), validation
+
+
+def _prepare_data(experiment: Experiment) -> TrainBatches:
+    """The rest of what can fail; nothing of the run is written yet."""
+    options, processes = experiment.options, experiment.processes
+    with _typed_errors():
+        if len(set(processes.collect(options_hash(options)))) > 1:
+            raise SetupError("the processes of the run were started with different options; give all of them the same")
         rehearse(experiment)
-        return experiment, validation, build_batches(options)
+        processes.at("packing the pictures", patient=True)
+        batches = build_batches(options, processes)
+        processes.meet("packing the pictures")
+        return batches
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    try:
+        yield
     except (ValueError, OSError) as error:
         # Errors of our own say what they are by their type; plain ones (of a constructor, of the disk) get one here.
         if type(error).__module__ == "builtins":
@@ -80,16 +108,23 @@ def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Vali
 
 def _begin(experiment: Experiment, folder: RunDir, validation: Validation | None, auto_resume: bool) -> Run:
     """Take up the newest checkpoint, or begin anew."""
-    clear_leftovers(folder.checkpoints)
+    processes = experiment.processes
     means, best = RunningMeans(), {}
-    found = latest_checkpoint(folder.checkpoints) if auto_resume else None
+
+    def look() -> tuple[Path, dict[str, Any]] | None:
+        clear_leftovers(folder.checkpoints)
+        return latest_checkpoint(folder.checkpoints) if auto_resume else None
+
+    found = processes.first("reading the checkpoint", look)
     if found:
         path, state = found
         best = restore_state(experiment, means, state)
         log.info("Continuing from %s", path)
     elif auto_resume:
         log.info("No checkpoint in %s yet; beginning at the first iteration", folder.root)
-    stats = StatsLog(folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
+    stats: StatsLog | NoLog = NoLog()
+    if processes.is_first:
+        stats = StatsLog(folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
     return Run(experiment, folder, stats, means, validation, best)
 
 
@@ -99,6 +134,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
     start = experiment.iteration
     if _validation_is_due(run, start) and not _was_validated(run, start):
         if not _validate(run, stop):
+            stop.settle()
             raise stop.stopped_after(start)
         _save(run)  # the best score may be a new one
     stream = batches.iterate(start * parts, total * parts, pin_memory=experiment.device.type == "cuda")
@@ -106,6 +142,8 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
         clock = time.perf_counter()
         data_seconds, since = 0.0, start
         for iteration in range(start + 1, total + 1):
+            # The first ones compile, reserve memory and read cold files, each process in its own time.
+            experiment.processes.at(f"iteration {iteration}", patient=iteration <= start + 2)
             waited = time.perf_counter()
             drawn = [next(stream) for _ in range(parts)]
             data_seconds += time.perf_counter() - waited
@@ -132,6 +170,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
                 paused = time.perf_counter()
                 unfinished |= not _validate(run, stop)
                 clock += time.perf_counter() - paused
+            stop.settle()
             if iteration % options.logger.save_checkpoint_freq == 0 or iteration == total or stop:
                 _save(run)
             if stop and unfinished:
@@ -146,8 +185,11 @@ def _validation_is_due(run: Run, iteration: int) -> bool:
 
 
 def _was_validated(run: Run, iteration: int) -> bool:
-    records = read_stats(run.folder.stats)
-    return any(r["iter"] == iteration and any(k.startswith("val/") for k in r) for r in records)
+    def look() -> bool:
+        records = read_stats(run.folder.stats)
+        return any(r["iter"] == iteration and any(k.startswith("val/") for k in r) for r in records)
+
+    return run.experiment.processes.first("reading the statistics", look)
 
 
 def _validate(run: Run, stop: StopRequest) -> bool:
@@ -165,7 +207,7 @@ def _validate(run: Run, stop: StopRequest) -> bool:
     metric = run.validation.metrics[name.rpartition("/")[2]]
     if not run.best or (value > run.best["value"]) == metric.higher_is_better:
         run.best = {"metric": name, "value": value, "iter": iteration}
-        _save_weights(run, "best")
+        experiment.processes.first("saving the best weights", lambda: _save_weights(run, "best"))
     return True
 
 
@@ -174,7 +216,26 @@ def _save(run: Run) -> None:
     experiment = run.experiment
     experiment.guard.flush()
     run.stats.sync()
-    save_checkpoint(run.folder.checkpoints, experiment.iteration, collect_state(experiment, run.means, run.best))
+    _require_equal_weights(experiment)
+    state = collect_state(experiment, run.means, run.best)
+    experiment.processes.first("saving the checkpoint", lambda: _write(run, state))
+
+
+def _require_equal_weights(experiment: Experiment) -> None:
+    """Processes whose networks went apart (by a fault of hardware, or a network of one's own) must not go on."""
+    if experiment.processes.size == 1:
+        return
+    weights = [p for module in experiment.modules.values() for p in module.parameters()]
+    if len(set(experiment.processes.collect(fingerprint(weights)))) > 1:
+        raise CheckpointError(
+            f"after iteration {experiment.iteration} the networks of the processes differ, so no checkpoint of them is "
+            "written; --auto-resume goes back to the last one"
+        )
+
+
+def _write(run: Run, state: dict[str, Any]) -> None:
+    experiment = run.experiment
+    save_checkpoint(run.folder.checkpoints, experiment.iteration, state)
     _save_weights(run, f"{experiment.iteration:08d}")
     keep = {run.best["iter"]} if run.best else set()
     for iteration in prune(run.folder.checkpoints, experiment.options.logger.keep_last, keep):

@@ -6,17 +6,18 @@ from typing import Any
 
 import torch
 
-from mvmsr.engine.build import Experiment
+from mvmsr.engine.build import Experiment, own_seed
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
 
 
 def collect_state(experiment: Experiment, means: RunningMeans, best: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the rest of the run depends on.
+    """Everything that the rest of the run depends on; the same on all processes of the run, which all call this.
 
     The order of samples, the learning rates and the triplets' permutations are functions of seed and iteration, so
     the iteration stands for them.
     """
+    rng, *rng_of_others = experiment.processes.collect(_random_state(experiment))
     return {
         "iteration": experiment.iteration,
         "seed": experiment.options.manual_seed,
@@ -25,10 +26,9 @@ def collect_state(experiment: Experiment, means: RunningMeans, best: dict[str, A
         "ema": experiment.ema.state_dict() if experiment.ema is not None else None,
         "optimizers": {name: player.optimizer.state_dict() for name, player in experiment.players.items()},
         "scaler": experiment.fabric.strategy.precision.state_dict(),
-        "rng": {
-            "cpu": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(experiment.device) if experiment.device.type == "cuda" else None,
-        },
+        "rng": rng,
+        "rng_of_others": rng_of_others,
+        "batch_size": experiment.batch_size,
         "means": means.state_dict(),
         "best": best,
     }
@@ -38,8 +38,10 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
     """Put a checkpoint's state into a freshly built experiment; returns the best scores so far.
 
     Raises:
-        CheckpointError: the checkpoint belongs to other networks than the options describe.
+        CheckpointError: the checkpoint belongs to other networks than the options describe, or its batches have
+            another size, all processes together, so that its position in the data means nothing here.
     """
+    _require_batch_size(experiment, state.get("batch_size"))
     theirs, ours = state["archs"], _archs(experiment)
     if theirs != ours:
         raise CheckpointError(
@@ -57,11 +59,42 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
         raise CheckpointError(f"the checkpoint does not fit the options' networks: {error}") from error
     experiment.fabric.strategy.precision.load_state_dict(state["scaler"])
     experiment.iteration = state["iteration"]
-    torch.set_rng_state(state["rng"]["cpu"])
-    if state["rng"]["cuda"] is not None and experiment.device.type == "cuda":
-        torch.cuda.set_rng_state(state["rng"]["cuda"], experiment.device)
+    _restore_random_state(experiment, [state["rng"], *state.get("rng_of_others", [])])
     means.load_state_dict(state["means"], experiment.device)
     return state["best"]
+
+
+def _random_state(experiment: Experiment) -> dict[str, Any]:
+    on_gpu = experiment.device.type == "cuda"
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(experiment.device) if on_gpu else None,
+    }
+
+
+def _restore_random_state(experiment: Experiment, states: list[dict[str, Any]]) -> None:
+    rank = experiment.processes.rank
+    if rank >= len(states):  # there were fewer processes then
+        torch.manual_seed(own_seed(experiment.options.manual_seed, rank, experiment.iteration))
+        return
+    torch.set_rng_state(states[rank]["cpu"])
+    if states[rank]["cuda"] is not None and experiment.device.type == "cuda":
+        torch.cuda.set_rng_state(states[rank]["cuda"], experiment.device)
+
+
+def _require_batch_size(experiment: Experiment, theirs: int | None) -> None:
+    size, ours = experiment.processes.size, experiment.batch_size
+    if theirs is None or theirs == ours:  # older checkpoints do not say
+        return
+    if theirs % size == 0:
+        remedy = f"continue with --set datasets.train.batch_size_per_gpu={theirs // size}"
+    else:
+        remedy = f"continue with a number of processes that divides {theirs}"
+    raise CheckpointError(
+        f"the run has batches of {theirs} pictures, but {ours // size} on each of {size} process"
+        f"{'es' if size > 1 else ''} make {ours}; {remedy}, or begin another run from its weights "
+        "(path.pretrain_network_g)"
+    )
 
 
 def _archs(experiment: Experiment) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,8 @@ class Validation:
     def score(self, experiment: Experiment, folder: Path, iteration: int, stop: StopRequest) -> dict[str, float] | None:
         """Mean scores as `Set5/psnr`; None when a stop was asked for meanwhile.
 
+        Several processes share the pictures out among them; all return the same.
+
         Args:
             folder: where sample pictures go.
         """
@@ -53,17 +55,28 @@ class Validation:
         restorer = Restorer(
             module, experiment.options.scale, experiment.device, experiment.precision, experiment.channels_last
         )
+        processes = experiment.processes
+        mine: list[list[ImageScore]] | None = []
         try:
-            means: dict[str, float] = {}
             for number, image_set in enumerate(self.sets):
-                writer = _SampleWriter(self, image_set, folder, iteration, self.samples if number == 0 else 0, stop)
-                scores = evaluate(restorer, image_set, self.metrics, self.protocol, writer)
-                means |= {f"{image_set.name}/{metric}": value for metric, value in _means(scores, self.metrics).items()}
-            return means
+                share = slice(processes.rank, None, processes.size)
+                samples = {p.name for p in image_set.pairs[: self.samples]} if number == 0 else set()
+                part = replace(image_set, pairs=image_set.pairs[share])
+                writer = _SampleWriter(self, part, folder, iteration, samples, stop)
+                processes.at(f"validation on {image_set.name} after iteration {iteration}", patient=True)
+                mine.append(evaluate(restorer, part, self.metrics, self.protocol, writer))
         except _StoppedError:
-            return None
+            mine = None
         finally:
             module.train(was_training)
+        parts = [part for part in processes.collect(mine) if part is not None]
+        if len(parts) < processes.size:
+            return None
+        means: dict[str, float] = {}
+        for number, image_set in enumerate(self.sets):
+            scores = _in_order(image_set, [part[number] for part in parts])
+            means |= {f"{image_set.name}/{metric}": value for metric, value in _means(scores, self.metrics).items()}
+        return means
 
 
 @dataclass
@@ -74,19 +87,18 @@ class _SampleWriter:
     image_set: ImageSet
     folder: Path
     iteration: int
-    samples: int
+    samples: set[str]
     stop: StopRequest
 
     def __call__(self, score: ImageScore, sr: np.ndarray | None) -> None:
-        if self.stop:
+        if self.stop or self.stop.asked:
             raise _StoppedError
         if sr is None:
             return
         if self.validation.save_all:
             name = f"{score.image}.png"
             write_rgb(self.folder / f"{self.iteration:08d}" / self.image_set.name / name, sr)
-        if self.samples > 0:
-            self.samples -= 1
+        if score.image in self.samples:
             pair = next(p for p in self.image_set.pairs if p.name == score.image)
             lq, gt = self.image_set.load(pair)
             name = f"{self.iteration:08d}_{self.image_set.name}_{Path(score.image).name}.png"
@@ -140,6 +152,12 @@ def _image_set(options: TrainOptions, spec: ValSet) -> ImageSet:
         return ImageSet(spec.name, tuple(pairs), options.scale)
     except LayoutError as error:
         raise options.error(("datasets", key), str(error)) from error
+
+
+def _in_order(image_set: ImageSet, parts: list[list[ImageScore]]) -> list[ImageScore]:
+    """The scores of all pictures in the order of the set, in which a single process would have added them up."""
+    by_image = {score.image: score for part in parts for score in part}
+    return [by_image[pair.name] for pair in image_set.pairs]
 
 
 def _means(scores: list[ImageScore], metrics: dict[str, Metric]) -> dict[str, float]:
