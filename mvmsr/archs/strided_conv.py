@@ -64,13 +64,17 @@ class _Patches(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         """Add what the windows got to the pixels that they were copied from."""
         (n, channels, height, width), size, stride, padding = ctx.geometry
-        rows = (height + 2 * padding - size) // stride + 1
-        windows = grads[0].view(n, rows, -1, size, size, channels)
-        columns = windows.shape[2]
-        grad = windows.new_zeros(n, height + 2 * padding, width + 2 * padding, channels)
-        for i in range(size):
-            for j in range(size):
-                below, right = i + stride * (rows - 1) + 1, j + stride * (columns - 1) + 1
-                grad[:, i:below:stride, j:right:stride] += windows[:, :, :, i, j]
+        tall, wide = height + 2 * padding, width + 2 * padding
+        rows, columns = (tall - size) // stride + 1, (wide - size) // stride + 1
+        grad = grads[0].new_zeros(n, tall, wide, channels)
+        # In cells of stride x stride pixels, where kernel and picture are made of such, else pixel by pixel.
+        step = stride if size % stride == tall % stride == wide % stride == 0 else 1
+        every = stride // step
+        cells = grad.view(n, tall // step, step, wide // step, step, channels).transpose(2, 3)
+        windows = grads[0].view(n, rows, columns, size // step, step, size // step, step, channels).transpose(4, 5)
+        for i in range(size // step):
+            for j in range(size // step):
+                below, right = i + every * (rows - 1) + 1, j + every * (columns - 1) + 1
+                cells[:, i:below:every, j:right:every] += windows[:, :, :, i, j]
         inner = grad[:, padding : padding + height, padding : padding + width]
         return inner.permute(0, 3, 1, 2), None, None, None
