@@ -20,7 +20,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["mvmsr", "mvmsr.*"]),
-    package_data={"mvmsr": ["py.typed", "**/*.html", "**/*.css", "**/*.js", "**/*.json", "**/*.yml", "**/*.safetensors"]},
+    package_data={
+        "mvmsr": ["py.typed", "**/*.html", "**/*.css", "**/*.js", "**/*.json", "**/*.yml", "**/*.safetensors"]
+    },
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -45,6 +47,9 @@ setup(
         "scikit-image>=0.22",
         "tifffile>=2023.4.12",
     ],
-    extras_require={"dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100"]},
+    extras_require={
+        "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100"],
+        "browser": ["playwright>=1.40"],
+    },
     entry_points={"console_scripts": ["mvmsr = mvmsr.cli:main"]},
 )

@@ -9,22 +9,39 @@ import typer
 
 
 def command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, such as experiments/NAME.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run directories, such as experiments/NAME, or what `mvmsr test --out` wrote."
+        ),
+    ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="The page; by default report.html in the first run.")
+        Path | None, typer.Option("-o", "--out", help="The page; by default report.html in the first folder.")
     ] = None,
     results: Annotated[
-        list[Path] | None, typer.Option("--results", help="A results.json of `mvmsr test` to show. Several.")
+        list[Path] | None,
+        typer.Option("--results", help="A results.json of `mvmsr test` to show beside runs. Several."),
+    ] = None,
+    data_root: Annotated[
+        str | None,
+        typer.Option(help="Folder of a benchmark's sets, for originals; else $MVMSR_DATA_ROOT, else ./datasets."),
     ] = None,
 ) -> None:
-    """Write curves, scores, pictures and options of runs, side by side, to one HTML file."""
+    """Write one HTML file: curves, scores, pictures and options of runs, or the pictures and scores of a benchmark."""
     from rich.console import Console
 
     from mvmsr.cli.errors import shown_as_messages
-    from mvmsr.report.run_files import ReportError
-    from mvmsr.report.run_page import write_report
+    from mvmsr.report import ReportError, is_benchmark, write_benchmark_report, write_report
 
+    benchmarks = [path for path in runs if is_benchmark(path)]
+    trained = [path for path in runs if path not in benchmarks]
     with shown_as_messages(ReportError, OSError):
-        path = write_report(runs, out, results or ())
-    mib = path.stat().st_size / 2**20
-    Console().print(f"wrote {path} ({mib:.1f} MiB)", highlight=False, markup=False, soft_wrap=True)
+        if trained or not benchmarks:
+            files = [path / "results.json" if path.is_dir() else path for path in benchmarks]
+            written = [write_report(trained, out, [*files, *(results or ())])]
+        else:
+            written = write_benchmark_report([*benchmarks, *(results or ())], out, data_root=data_root)
+    console = Console()
+    for path in written:
+        mib = path.stat().st_size / 2**20
+        console.print(f"wrote {path} ({mib:.1f} MiB)", highlight=False, markup=False, soft_wrap=True)
