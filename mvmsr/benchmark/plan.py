@@ -28,7 +28,7 @@ class Plan:
         data_root: folder of the sets; else $MVMSR_DATA_ROOT, else `datasets`.
         lq: `make` the low-quality pictures, or take the `file`s of the set.
         out: folder for results.json, results.csv and results.md.
-        save_images: also write every restored picture below `out`/images.
+        save_images: also write every restored picture below `out`/images; None: the command does with `out`.
         device, precision: of the models and of LPIPS.
         weights_dir: where metrics look for pretrained files first.
         allow_missing: a metric without its weights is no failure.
@@ -43,7 +43,7 @@ class Plan:
     data_root: str | None = None
     lq: str = "make"
     out: str | None = None
-    save_images: bool = False
+    save_images: bool | None = None
     device: str = "auto"
     precision: str = "auto"
     weights_dir: str | None = None

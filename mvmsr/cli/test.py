@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -75,7 +76,7 @@ def command(
     ] = None,
     out: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Folder for results.json, results.csv, results.md and results.tex."),
+        typer.Option(help="Folder for results.json, .csv, .md and .tex, pictures, plots and report.html."),
     ] = None,
     json: Annotated[Optional[Path], typer.Option(help="Also write results.json here.")] = None,  # noqa: UP045
     scale: Annotated[Optional[int], typer.Option(help="Magnification.", show_default="4")] = None,  # noqa: UP045
@@ -94,8 +95,15 @@ def command(
     ] = None,
     save_images: Annotated[
         Optional[bool],  # noqa: UP045
-        typer.Option("--save-images", help="Write every restored picture below OUT/images."),
+        typer.Option(
+            "--save-images/--no-save-images",
+            help="Write every restored picture below OUT/images, where the report finds them.",
+            show_default="with --out",
+        ),
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write OUT/report.html and OUT/plots.", show_default="with --out")
+    ] = True,
     allow_missing: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option("--allow-missing", help="A metric whose weights are missing is no failure."),
@@ -126,6 +134,8 @@ def command(
     }
     try:
         plan = make_plan(flags, load_plan(opt) if opt is not None else None)
+        if plan.save_images is None:
+            plan = replace(plan, save_images=plan.out is not None)
         with _progress(errors) as bar:
             task = bar.add_task("", total=None)
             results = run_benchmark(
@@ -135,7 +145,7 @@ def command(
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(2) from error
     _show(results, console)
-    for path in _write(results, plan, json):
+    for path in [*_write(results, plan, json), *(_report(plan) if report else ())]:
         console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
     _show_gaps(results, errors)
     if not is_complete(results, plan.allow_missing):
@@ -171,6 +181,14 @@ def _write(results: Results, plan: Plan, json: Path | None) -> list[Path]:
     for path in written:
         write_results(path, results)
     return written + ([Path(plan.out) / f"results.{kind}" for kind in ("csv", "md", "tex")] if plan.out else [])
+
+
+def _report(plan: Plan) -> list[Path]:
+    from mvmsr.report import write_benchmark_report
+
+    if plan.out is None:
+        return []
+    return write_benchmark_report([Path(plan.out)], sets=plan.sets, data_root=plan.data_root, keep_originals=True)
 
 
 def _show_gaps(results: Results, console: Console) -> None:
