@@ -49,6 +49,11 @@ class NaturalnessLoss(Term):
         self.nmd_path = nmd_path
         self.extractor = extractor.requires_grad_(False).eval()
 
+    @property
+    def is_mean_over_pictures(self) -> bool:
+        """True: the discriminator judges every picture by itself."""
+        return True
+
     @staticmethod
     def extractor_spec(nmd_path: str) -> dict[str, Any]:
         """The network that the loss needs, as an options entry with a `type` and its `weights`."""
