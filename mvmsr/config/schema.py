@@ -209,6 +209,8 @@ class Val(Section):
     crop_border: Count | None = None
     samples: Count = 4
     """Pictures of the first set that are saved beside the ground truth at every validation."""
+    embedding_patches: Count = 1024
+    """Patches of the validation sets that the metric network is looked at on at every validation; 0 leaves it out."""
 
 
 class Logger(Section):

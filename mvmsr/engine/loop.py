@@ -19,6 +19,7 @@ from mvmsr.engine.check import check
 from mvmsr.engine.checkpoint import CheckpointError, clear_leftovers, latest_checkpoint, prune, save_checkpoint
 from mvmsr.engine.distributed import fingerprint
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
+from mvmsr.engine.held_out import HeldOutPatches, cut_patches, look, save_embeddings, warnings
 from mvmsr.engine.iteration import embedding_health, run_iteration, to_device
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog, read_stats
 from mvmsr.engine.memory import peak_memory_mib
@@ -43,6 +44,7 @@ class Run:
     means: RunningMeans
     validation: Validation | None
     best: dict[str, Any]
+    held_out: HeldOutPatches | None = None
 
 
 def train(options: TrainOptions, auto_resume: bool = False, console: Console | None = None) -> RunDir:
@@ -125,7 +127,22 @@ def _begin(experiment: Experiment, folder: RunDir, validation: Validation | None
     stats: StatsLog | NoLog = NoLog()
     if processes.is_first:
         stats = StatsLog(folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
-    return Run(experiment, folder, stats, means, validation, best)
+    return Run(experiment, folder, stats, means, validation, best, _held_out_patches(experiment, validation))
+
+
+def _held_out_patches(experiment: Experiment, validation: Validation | None) -> HeldOutPatches | None:
+    """What the metric network is looked at on; the first process does that for all."""
+    options = experiment.options
+    wanted = validation is not None and options.val.embedding_patches > 0 and "metric_net" in experiment.modules
+    if validation is None or not wanted or not experiment.processes.is_first:
+        return None
+    gt_size = int(options.datasets.train.args.get("gt_size", 96))
+    found = cut_patches(validation.sets, options.val.embedding_patches, gt_size)
+    if found is None:
+        log.warning(
+            "No validation picture is as large as a patch (%d pixels); held-out embeddings are left out", gt_size
+        )
+    return found
 
 
 def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) -> None:
@@ -201,6 +218,7 @@ def _validate(run: Run, stop: StopRequest) -> bool:
         return False
     run.stats.write(iteration, {f"val/{name}": value for name, value in scores.items()})
     log.info("iter %d  %s", iteration, "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    experiment.processes.first("embedding held-out patches", lambda: _look_at_embeddings(run))
     if not scores:
         return True
     name, value = next(iter(scores.items()))
@@ -209,6 +227,17 @@ def _validate(run: Run, stop: StopRequest) -> bool:
         run.best = {"metric": name, "value": value, "iter": iteration}
         experiment.processes.first("saving the best weights", lambda: _save_weights(run, "best"))
     return True
+
+
+def _look_at_embeddings(run: Run) -> None:
+    if run.held_out is None:
+        return
+    iteration = run.experiment.iteration
+    values, gt_embeddings, sr_embeddings = look(run.experiment, run.held_out)
+    run.stats.write(iteration, {f"held_out/{name}": value for name, value in values.items()})
+    save_embeddings(run.folder.embeddings, iteration, gt_embeddings, sr_embeddings)
+    for text in warnings(values):
+        log.warning("iter %d  %s", iteration, text)
 
 
 def _save(run: Run) -> None:

@@ -45,6 +45,11 @@ class RunDir:
         return self.root / "samples"
 
     @property
+    def embeddings(self) -> Path:
+        """What the metric network made of held-out patches at each validation."""
+        return self.root / "embeddings"
+
+    @property
     def stats(self) -> Path:
         """Every logged value."""
         return self.root / "stats.jsonl"

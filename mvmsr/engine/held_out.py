@@ -1,0 +1,172 @@
+"""The metric network on patches that training never sees: has it learned to tell, and do its terms weigh anything?"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mvmsr.benchmark.image_sets import ImageSet
+from mvmsr.engine.build import Experiment
+from mvmsr.engine.objective import WeightedTerm, evaluate_terms
+from mvmsr.hardware import autocast
+from mvmsr.losses.geometry import health
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 32
+COLLAPSED = 0.1
+"""A 2-diameter of the real patches below this leaves matching nothing to match (a triplet margin being 1)."""
+FAINT = 0.01
+"""Matching terms below this share of the pixel terms' gradient change nothing that anybody could see."""
+
+
+@dataclass(frozen=True)
+class HeldOutPatches:
+    """Patches of validation pictures: lq (N, 3, h, w) and gt (N, 3, h * scale, w * scale), uint8, on the CPU."""
+
+    lq: Tensor
+    gt: Tensor
+
+
+def cut_patches(sets: Sequence[ImageSet], count: int, gt_size: int, seed: int = 0) -> HeldOutPatches | None:
+    """`count` patches at random places of the pictures, each picture as often as its area demands.
+
+    Args:
+        sets: of one scale; pictures smaller than a patch are passed over.
+        gt_size: side of the patches at the high resolution.
+        seed: the same seed cuts the same patches.
+
+    Returns:
+        None where no picture is large enough.
+    """
+    scale = sets[0].scale
+    side = gt_size // scale
+    pictures = [image_set.load(pair) for image_set in sets for pair in image_set.pairs]
+    pictures = [(lq, gt) for lq, gt in pictures if min(lq.shape[:2]) >= side]
+    if not pictures:
+        return None
+    rng = np.random.default_rng(seed)
+    areas = np.array([lq.shape[0] * lq.shape[1] for lq, _ in pictures], dtype=np.float64)
+    lqs, gts = [], []
+    for index in rng.choice(len(pictures), size=count, p=areas / areas.sum()):
+        lq, gt = pictures[index]
+        top, left = (int(rng.integers(length - side + 1)) for length in lq.shape[:2])
+        lqs.append(lq[top : top + side, left : left + side])
+        gts.append(gt[top * scale : (top + side) * scale, left * scale : (left + side) * scale])
+    return HeldOutPatches(*(torch.from_numpy(np.stack(p).transpose(0, 3, 1, 2).copy()) for p in (lqs, gts)))
+
+
+def look(experiment: Experiment, patches: HeldOutPatches) -> tuple[dict[str, float], Tensor, Tensor]:
+    """What the metric network, in evaluation mode, makes of the patches and of the current generator's versions.
+
+    Returns:
+        values: its unweighted loss terms by name, the distances of `health`, and `matching_share`: the norm of the
+            matching terms' gradient at the generated picture over that of the pixel terms' (absent where the
+            objective lacks either); then the embeddings of gt and of sr, (N, D) float32 on the CPU.
+    """
+    metric_net = experiment.modules["metric_net"]
+    with _evaluating(metric_net, experiment.eval_generator):
+        pairs = [_embed(experiment, lq, gt) for lq, gt in _chunks(experiment, patches)]
+        gt_embeddings, sr_embeddings = (torch.cat(part) for part in zip(*pairs, strict=True))
+        share = _matching_share(experiment, *next(_chunks(experiment, patches)))
+    count = len(gt_embeddings)
+    shuffle = torch.Generator().manual_seed(0)
+    tensors = {
+        "gt_embeddings": gt_embeddings,
+        "sr_embeddings": sr_embeddings,
+        "positive_index": torch.randperm(count, generator=shuffle),
+        "negative_index": torch.randperm(count, generator=shuffle),
+    }
+    terms = [t for t in experiment.players["metric_net"].terms if tensors.keys() >= set(t.inputs)]
+    values = dict(evaluate_terms(terms, tensors)[1]) if terms else {}
+    values |= health(gt_embeddings, sr_embeddings)
+    found = {name: float(value) for name, value in values.items()}
+    return (found if share is None else {**found, "matching_share": share}), gt_embeddings, sr_embeddings
+
+
+def warnings(values: dict[str, float]) -> list[str]:
+    """What is wrong with the values of `look`, in words; empty where nothing is."""
+    found = []
+    if values["diam2_gt"] < COLLAPSED:
+        found.append(
+            f"The metric network has collapsed, or has not begun: the 2-diameter of real patches is "
+            f"{values['diam2_gt']:.3g}, so there is nothing to match. Raise optim_m.lr, or use network_m's defaults "
+            "(norm: batch, init: kaiming, input_range: minus_one_one)."
+        )
+    share = values.get("matching_share")
+    if share is not None and share < FAINT:
+        found.append(
+            f"The matching terms pull at the pictures with {100 * share:.2g} % of the pixel loss's gradient, which "
+            "changes nothing; raise the loss_weight of pair_opt and manifold_opt if they are meant to act."
+        )
+    return found
+
+
+def save_embeddings(folder: Path, iteration: int, gt_embeddings: Tensor, sr_embeddings: Tensor) -> Path:
+    """Write `folder/ITERATION.npz` with `gt` and `sr`, (N, D) float32, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, aside = folder / f"{iteration:08d}.npz", folder / f".{iteration:08d}.tmp"
+    with aside.open("wb") as file:
+        np.savez_compressed(file, gt=gt_embeddings.numpy(), sr=sr_embeddings.numpy())
+    os.replace(aside, path)
+    return path
+
+
+def _chunks(experiment: Experiment, patches: HeldOutPatches) -> Iterator[tuple[Tensor, Tensor]]:
+    layout = torch.channels_last if experiment.channels_last else torch.contiguous_format
+    for lq, gt in zip(patches.lq.split(_CHUNK), patches.gt.split(_CHUNK), strict=True):
+        yield tuple(  # type: ignore[misc]
+            part.to(experiment.device).to(torch.float32, memory_format=layout).mul_(1 / 255) for part in (lq, gt)
+        )
+
+
+@torch.no_grad()
+def _embed(experiment: Experiment, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
+    with autocast(experiment.device, experiment.precision):
+        sr = experiment.eval_generator(lq)
+        both = experiment.modules["metric_net"](torch.cat([gt, sr.float()]))
+    gt_embeddings, sr_embeddings = both.float().cpu().chunk(2)
+    return gt_embeddings, sr_embeddings
+
+
+def _matching_share(experiment: Experiment, lq: Tensor, gt: Tensor) -> float | None:
+    terms = experiment.players["generator"].terms
+    pixel = [t for t in terms if {"lq", "gt", "sr"} >= set(t.inputs)]
+    matching = [t for t in terms if {"gt_embeddings", "sr_embeddings"} >= set(t.inputs)]
+    if not pixel or not matching:
+        return None
+    with autocast(experiment.device, experiment.precision):
+        with torch.no_grad():
+            sr = experiment.eval_generator(lq).float()
+        sr.requires_grad_()
+        embeddings = experiment.modules["metric_net"](torch.cat([gt, sr])).float()
+    gt_embeddings, sr_embeddings = embeddings.chunk(2)
+    tensors = {"lq": lq, "gt": gt, "sr": sr, "gt_embeddings": gt_embeddings, "sr_embeddings": sr_embeddings}
+
+    def pull(chosen: list[WeightedTerm]) -> float:
+        total, _ = evaluate_terms(chosen, tensors)
+        (gradient,) = torch.autograd.grad(total, [sr], retain_graph=True)
+        return float(gradient.norm())
+
+    by_pixels = pull(pixel)
+    return pull(matching) / by_pixels if by_pixels > 0 else None
+
+
+@contextmanager
+def _evaluating(*networks: nn.Module) -> Iterator[None]:
+    were_training = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network, was_training in zip(networks, were_training, strict=True):
+            network.train(was_training)

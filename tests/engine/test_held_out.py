@@ -1,0 +1,121 @@
+"""The metric network on held-out patches: values against their definition, warnings, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from tiny_runs import tiny_options
+
+from mvmsr.benchmark.image_sets import load_image_set
+from mvmsr.engine.build import build
+from mvmsr.engine.check import check
+from mvmsr.engine.held_out import cut_patches, look, save_embeddings, warnings
+from mvmsr.engine.logs import read_stats
+from mvmsr.engine.loop import train
+from mvmsr.losses.geometry import health
+from mvmsr.losses.triplet import directed_triplet_loss
+
+
+def test_patches_are_where_the_pictures_are(pictures: Path) -> None:
+    image_set = load_image_set(pictures, scale=4)
+    patches = cut_patches([image_set], 20, 16)
+    assert patches is not None
+    assert patches.lq.shape == (20, 3, 4, 4)
+    assert patches.gt.shape == (20, 3, 16, 16)
+    whole = {pair.name: image_set.load(pair) for pair in image_set.pairs}
+    for lq, gt in zip(patches.lq.numpy(), patches.gt.numpy(), strict=True):
+        places = [
+            (top, left)
+            for small, large in whole.values()
+            for top in range(13)
+            for left in range(13)
+            if np.array_equal(small[top : top + 4, left : left + 4].transpose(2, 0, 1), lq)
+            and np.array_equal(large[4 * top : 4 * top + 16, 4 * left : 4 * left + 16].transpose(2, 0, 1), gt)
+        ]
+        assert len(places) == 1
+    again = cut_patches([image_set], 20, 16)
+    assert again is not None
+    assert torch.equal(patches.lq, again.lq)
+
+
+def test_pictures_smaller_than_a_patch_give_none(pictures: Path) -> None:
+    assert cut_patches([load_image_set(pictures, scale=4)], 3, 68) is None
+
+
+def test_values_are_those_of_the_networks_in_evaluation_mode(tmp_path: Path, pictures: Path) -> None:
+    options = tiny_options(tmp_path, pictures, "GM")
+    check(options)
+    experiment = build(options)
+    patches = cut_patches([load_image_set(pictures, scale=4)], 40, 16)
+    assert patches is not None
+    values, gt_embeddings, sr_embeddings = look(experiment, patches)
+    assert all(network.training for network in experiment.modules.values())
+
+    generator, metric_net = (experiment.modules[name].eval() for name in ("generator", "metric_net"))
+    lq, gt = patches.lq / 255.0, patches.gt / 255.0
+    with torch.no_grad():
+        expected_gt, expected_sr = metric_net(gt), metric_net(generator(lq))
+    torch.testing.assert_close(gt_embeddings, expected_gt)
+    torch.testing.assert_close(sr_embeddings, expected_sr)
+    shuffle = torch.Generator().manual_seed(0)
+    indices = [torch.randperm(40, generator=shuffle) for _ in range(2)]
+    assert values["triplet"] == pytest.approx(
+        float(directed_triplet_loss(expected_gt, expected_sr, *indices)), rel=1e-4
+    )
+    for name, value in health(expected_gt, expected_sr).items():
+        assert values[name] == pytest.approx(float(value), rel=1e-3, abs=1e-6)
+
+
+def test_the_matching_share_grows_with_the_weights(tmp_path: Path, pictures: Path) -> None:
+    shares = []
+    for factor in (1, 10):
+        changes = {"train.pair_opt.loss_weight": 0.01 * factor, "train.manifold_opt.loss_weight": 0.01 * factor}
+        experiment = build(tiny_options(tmp_path / str(factor), pictures, "GM", changes))
+        patches = cut_patches([load_image_set(pictures, scale=4)], 8, 16)
+        assert patches is not None
+        shares.append(look(experiment, patches)[0]["matching_share"])
+    assert shares[1] == pytest.approx(10 * shares[0], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"diam2_gt": 1.0, "matching_share": 0.2}, []),
+        ({"diam2_gt": 1.0}, []),
+        ({"diam2_gt": 0.017, "matching_share": 0.2}, ["collapsed"]),
+        ({"diam2_gt": 1.0, "matching_share": 0.004}, ["0.4 %"]),
+        ({"diam2_gt": 0.017, "matching_share": 0.0}, ["collapsed", "0 %"]),
+    ],
+)
+def test_warnings(values: dict[str, float], said: list[str]) -> None:
+    found = warnings(values)
+    assert len(found) == len(said)
+    assert all(word in text for word, text in zip(said, found, strict=True))
+
+
+def test_embeddings_are_written_whole(tmp_path: Path) -> None:
+    gt, sr = torch.rand(4, 2), torch.rand(4, 2)
+    path = save_embeddings(tmp_path / "embeddings", 12, gt, sr)
+    assert path.name == "00000012.npz"
+    with np.load(path) as stored:
+        assert np.array_equal(stored["gt"], gt.numpy())
+        assert np.array_equal(stored["sr"], sr.numpy())
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_run_logs_them_at_every_validation(tmp_path: Path, pictures: Path, console: Console) -> None:
+    changes = {
+        "datasets.val": {"name": "own", "dataroot_gt": str(pictures)},
+        "val": {"val_freq": 5, "embedding_patches": 12},
+    }
+    folder = train(tiny_options(tmp_path, pictures, "GM", changes), console=console)
+    records = [r for r in read_stats(folder.stats) if "held_out/triplet" in r]
+    assert [r["iter"] for r in records] == [5, 10]
+    assert {"held_out/diam2_gt", "held_out/d_h", "held_out/matching_share"} <= records[0].keys()
+    assert sorted(p.name for p in folder.embeddings.iterdir()) == ["00000005.npz", "00000010.npz"]
+    with np.load(folder.embeddings / "00000010.npz") as stored:
+        assert stored["gt"].shape == (12, 4)
