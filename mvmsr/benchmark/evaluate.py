@@ -6,14 +6,16 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mvmsr.benchmark.cost import MemoryMeter
 from mvmsr.benchmark.image_sets import ImageSet
 from mvmsr.benchmark.methods import Bicubic, Restore, SavedPictures
+from mvmsr.benchmark.pipeline import in_order
 from mvmsr.color import rgb_to_y
 from mvmsr.data.image_io import read_picture, read_rgb
 from mvmsr.data.imresize import imresize
@@ -22,6 +24,8 @@ from mvmsr.metrics.metric import FidelityMetric, Metric
 from mvmsr.metrics.protocol import Protocol, ProtocolError, crop
 
 logger = logging.getLogger(__name__)
+
+_EXPECTED = (ValueError, OSError, RuntimeError, ArithmeticError)  # files, sizes, memory, overflow
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class ImageScore:
         seconds: time of the restoration alone, None for pictures that were read.
         notes: why a metric has no score, by metric.
         error: what went wrong with this picture; `scores` is then empty.
+        pixels: of the restored picture.
+        peak_mib: working memory of the restoration, where it was measured (see `MemoryMeter`).
     """
 
     method: str
@@ -43,9 +49,22 @@ class ImageScore:
     seconds: float | None = None
     notes: dict[str, str] = field(default_factory=dict)
     error: str | None = None
+    pixels: int | None = None
+    peak_mib: float | None = None
 
 
 OnImage = Callable[[ImageScore, "np.ndarray | None"], None]
+_Loaded = Callable[[], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Restored:
+    """A picture between its restoration and its scores; `sr` and `gt` are None after an error and for luma alone."""
+
+    score: ImageScore
+    pair: ImagePair
+    sr: np.ndarray | None = None
+    gt: np.ndarray | None = None
 
 
 def evaluate(
@@ -55,10 +74,18 @@ def evaluate(
     protocol: Protocol,
     on_image: OnImage | None = None,
     name: str = "model",
+    *,
+    known: Mapping[str, ImageScore] | None = None,
+    workers: int = 1,
+    meter: MemoryMeter | None = None,
 ) -> list[ImageScore]:
     """Score a method on every picture of a set, in order.
 
     A picture that cannot be read, restored or compared has `error` set and the others are done all the same.
+
+    With several workers, pictures are read and scored side by side, and restored one after the other. A method on the
+    CPU has it for itself meanwhile, so that its times are its own; one on another device goes on while the last
+    pictures are scored. Scores do not depend on `workers`.
 
     Args:
         method: lq (1, 3, h, w) float32 in [0, 1], on the CPU -> sr (1, 3, h * scale, w * scale) on any device; or
@@ -67,6 +94,63 @@ def evaluate(
         on_image: called after each picture with its scores and the restored picture (H, W, 3) uint8; with None
             instead of the picture after an error and under a protocol that makes no RGB picture.
         name: the method's, in the scores.
+        known: scores from before, by picture; they are taken over, without a call of `on_image`.
+        workers: threads that read and score.
+        meter: measures the memory of the restorations.
+
+    Raises:
+        ProtocolError: the protocol is for bicubic upscaling only, or for another scale than the set's.
+    """
+    check_protocol(method, image_set, protocol, name)
+    done = dict(known or {})
+    pairs = [pair for pair in image_set.pairs if pair.name not in done]
+    parallel = {key: metric for key, metric in metrics.items() if not _has_network(metric)}
+
+    def restore(pair: ImagePair, loaded: _Loaded) -> _Restored:
+        blank = ImageScore(name, image_set.name, pair.name, {})
+        try:
+            if protocol.luma_first:
+                return _Restored(blank, pair)
+            return _restore(method, image_set.name, pair, loaded(), blank, meter)
+        except _EXPECTED as error:
+            return _Restored(replace(blank, error=str(error)), pair)
+
+    def score(restored: _Restored) -> ImageScore:
+        """By the metrics that may run in any thread."""
+        if restored.score.error is not None:
+            return restored.score
+        try:
+            if protocol.luma_first:
+                return _score_luma(image_set, restored.pair, metrics, protocol, name)
+            assert restored.sr is not None
+            assert restored.gt is not None
+            scores, notes = score_picture(restored.sr, restored.gt, parallel, protocol)
+        except _EXPECTED as error:
+            return ImageScore(name, image_set.name, restored.pair.name, {}, error=str(error))
+        return replace(restored.score, scores=scores, notes=notes)
+
+    def finish(restored: _Restored, result: ImageScore) -> None:
+        if (
+            result.error is None
+            and restored.sr is not None
+            and restored.gt is not None
+            and len(parallel) < len(metrics)
+        ):
+            result = _score_by_networks(result, restored.sr, restored.gt, metrics, protocol)
+        if result.error is not None:
+            logger.warning("%s on %s, %s: %s", name, image_set.name, result.image, result.error)
+        done[result.image] = result
+        if on_image is not None:
+            on_image(result, restored.sr if result.error is None else None)
+
+    beside = getattr(method, "device", torch.device("cpu")).type != "cpu"
+    for restored, result in in_order(pairs, image_set.load, restore, score, workers, beside):
+        finish(restored, result)
+    return [done[pair.name] for pair in image_set.pairs]
+
+
+def check_protocol(method: Restore, image_set: ImageSet, protocol: Protocol, name: str) -> None:
+    """Whether a method can be measured on a set under a protocol.
 
     Raises:
         ProtocolError: the protocol is for bicubic upscaling only, or for another scale than the set's.
@@ -78,24 +162,6 @@ def evaluate(
         )
     if protocol.scale != image_set.scale:
         raise ProtocolError(f"protocol of x{protocol.scale} on {image_set.name}, which is x{image_set.scale}")
-    results = []
-    for pair in image_set.pairs:
-        sr: np.ndarray | None = None
-        try:
-            if protocol.luma_first:
-                score = _score_luma(image_set, pair, metrics, protocol, name)
-            else:
-                sr, gt, seconds = _restore(method, image_set, pair)
-                scores, notes = score_picture(sr, gt, metrics, protocol)
-                score = ImageScore(name, image_set.name, pair.name, scores, seconds, notes)
-        except (ValueError, OSError, RuntimeError, ArithmeticError) as error:  # files, sizes, memory, overflow
-            logger.warning("%s on %s, %s: %s", name, image_set.name, pair.name, error)
-            score = ImageScore(name, image_set.name, pair.name, {}, error=str(error))
-            sr = None
-        results.append(score)
-        if on_image is not None:
-            on_image(score, sr)
-    return results
 
 
 def score_picture(
@@ -144,15 +210,46 @@ def to_tensor(rgb: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None].float() / 255
 
 
-def _restore(method: Restore, image_set: ImageSet, pair: ImagePair) -> tuple[np.ndarray, np.ndarray, float | None]:
-    lq, gt = image_set.load(pair)
+def _restore(
+    method: Restore,
+    set_name: str,
+    pair: ImagePair,
+    loaded: tuple[np.ndarray, np.ndarray],
+    blank: ImageScore,
+    meter: MemoryMeter | None,
+) -> _Restored:
+    lq, gt = loaded
     if isinstance(method, SavedPictures):
-        return read_rgb(method.find(image_set.name, pair)), gt, None
+        return _Restored(blank, pair, read_rgb(method.find(set_name, pair)), gt)
     lq_tensor = to_tensor(lq)
+    peak = meter.begin(lq.shape[0] * lq.shape[1]) if meter is not None else None
     start = time.perf_counter()
     with torch.no_grad():
         sr = quantise(method(lq_tensor))  # quantised on the device, so the clock stops after its work
-    return sr, gt, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    measured = replace(
+        blank, seconds=seconds, pixels=sr.shape[0] * sr.shape[1], peak_mib=peak() if peak is not None else None
+    )
+    return _Restored(measured, pair, sr, gt)
+
+
+def _has_network(metric: Metric) -> bool:
+    """Whether a metric computes by torch, which brings its own threads and had better be called from one."""
+    return any(isinstance(value, nn.Module) for value in vars(metric).values())
+
+
+def _score_by_networks(
+    result: ImageScore, sr: np.ndarray, gt: np.ndarray, metrics: Mapping[str, Metric], protocol: Protocol
+) -> ImageScore:
+    networks = {key: metric for key, metric in metrics.items() if _has_network(metric)}
+    if not networks:
+        return result
+    try:
+        scores, notes = score_picture(sr, gt, networks, protocol)
+    except _EXPECTED as error:
+        return ImageScore(result.method, result.set, result.image, {}, error=str(error))
+    merged = {**result.scores, **scores}
+    return replace(result, scores={key: merged[key] for key in metrics}, notes={**result.notes, **notes})
 
 
 def _score_luma(
@@ -177,4 +274,4 @@ def _score_luma(
             scores[key], notes[key] = None, reason
         else:
             scores[key] = metric.compare(*compared, protocol)
-    return ImageScore(name, image_set.name, pair.name, scores, seconds, notes)
+    return ImageScore(name, image_set.name, pair.name, scores, seconds, notes, pixels=sr.size)

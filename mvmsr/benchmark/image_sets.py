@@ -13,7 +13,8 @@ from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair, LayoutError, find_pairs, resolve_dataroot
 
 LqSource = Literal["make", "file"]
-CACHE_MIB = 256
+GT_CACHE_MIB, LQ_CACHE_MIB = 256, 64
+"""What a set keeps in memory. Made low-quality pictures cost more to make and less to keep, so more of them fit."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class ImageSet:
     name: str
     pairs: tuple[ImagePair, ...]
     scale: int
-    _cache: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
+    _gts: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    _lqs: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def load(self, pair: ImagePair) -> tuple[np.ndarray, np.ndarray]:
-        """`lq` (h, w, 3) and `gt` (h * scale, w * scale, 3), both uint8; kept in memory for the next method.
+        """`lq` (h, w, 3) and `gt` (h * scale, w * scale, 3), both uint8; kept in memory for the next method as
+        far as the limits above allow. Threads may call it side by side.
 
         `gt` is cut at the right and bottom to a multiple of the scale. A missing `lq` is made by MATLAB's bicubic
         downscaling of it.
@@ -44,21 +47,24 @@ class ImageSet:
             ImageError: a file cannot be read.
             ValueError: the sizes do not fit the scale.
         """
-        if pair.name in self._cache:
-            return self._cache[pair.name]
-        gt = read_rgb(pair.gt)
-        height, width = (side // self.scale for side in gt.shape[:2])
-        if min(height, width) < 1:
-            raise ValueError(f"{pair.gt} is {gt.shape[1]}x{gt.shape[0]}, too small for x{self.scale}")
-        gt = np.ascontiguousarray(gt[: height * self.scale, : width * self.scale])
-        lq = imresize(gt, scale=1 / self.scale) if pair.lq is None else read_rgb(pair.lq)
-        if lq.shape[:2] != (height, width):
-            raise ValueError(
-                f"{pair.lq} is {lq.shape[1]}x{lq.shape[0]}; expected {width}x{height}, 1/{self.scale} of {pair.gt.name}"
-            )
-        held = sum(a.nbytes + b.nbytes for a, b in self._cache.values())
-        if held + lq.nbytes + gt.nbytes <= CACHE_MIB << 20:
-            self._cache[pair.name] = (lq, gt)
+        gt = self._gts.get(pair.name)
+        if gt is None:
+            gt = read_rgb(pair.gt)
+            height, width = (side // self.scale for side in gt.shape[:2])
+            if min(height, width) < 1:
+                raise ValueError(f"{pair.gt} is {gt.shape[1]}x{gt.shape[0]}, too small for x{self.scale}")
+            gt = np.ascontiguousarray(gt[: height * self.scale, : width * self.scale])
+        lq = self._lqs.get(pair.name)
+        if lq is None:
+            lq = imresize(gt, scale=1 / self.scale) if pair.lq is None else read_rgb(pair.lq)
+            height, width = (side // self.scale for side in gt.shape[:2])
+            if lq.shape[:2] != (height, width):
+                raise ValueError(
+                    f"{pair.lq} is {lq.shape[1]}x{lq.shape[0]}; expected {width}x{height}, 1/{self.scale} of "
+                    f"{pair.gt.name}"
+                )
+        _keep(self._gts, pair.name, gt, GT_CACHE_MIB)
+        _keep(self._lqs, pair.name, lq, LQ_CACHE_MIB)
         return lq, gt
 
 
@@ -89,3 +95,9 @@ def load_image_set(
             "use lq: make to have them made"
         )
     return ImageSet(name, tuple(pairs), scale)
+
+
+def _keep(cache: dict[str, np.ndarray], name: str, picture: np.ndarray, limit_mib: int) -> None:
+    held = sum(other.nbytes for other in list(cache.values()))
+    if name not in cache and held + picture.nbytes <= limit_mib << 20:
+        cache[name] = picture

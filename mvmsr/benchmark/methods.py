@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Union
 
@@ -15,10 +16,12 @@ from torch import Tensor
 from mvmsr.data.image_io import IMAGE_SUFFIXES
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair
+from mvmsr.hardware import pick_device
 
 RUNS_FOLDER = Path("experiments")
 SPELLINGS = (
-    "`bicubic`, a weights file, a run directory, the name of built-in weights, or `images:DIR` (each also as LABEL=...)"
+    "`bicubic`, a weights file, a run directory, the name of built-in weights, `onnx:FILE`, or `images:DIR` (each also "
+    "as LABEL=...)"
 )
 
 
@@ -87,17 +90,22 @@ class Method:
     source: Path | None
     open: Callable[[], Restore]
 
+    @cached_property
+    def sha256(self) -> str | None:
+        """The checksum of `source` where that is a file."""
+        return file_sha256(self.source) if self.source is not None and self.source.is_file() else None
+
     def as_dict(self) -> dict[str, str | None]:
         """Name, source and, of a file, its checksum, for result files."""
-        digest = file_sha256(self.source) if self.source is not None and self.source.is_file() else None
-        return {"name": self.name, "source": str(self.source) if self.source else None, "sha256": digest}
+        return {"name": self.name, "source": str(self.source) if self.source else None, "sha256": self.sha256}
 
 
 def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "auto") -> Method:
     """The method that a word on the command line or in an options file means.
 
     `bicubic`; a weights file; a run directory, whose newest weights are taken (its name alone is sought in
-    `experiments/`); the name of built-in weights; `images:DIR`. `LABEL=` before any of them names it in tables.
+    `experiments/`); the name of built-in weights; `onnx:FILE` (or just FILE.onnx); `images:DIR`. `LABEL=` before any of
+    them names it in tables.
 
     Raises:
         MethodError: nothing of that name exists.
@@ -110,6 +118,11 @@ def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "
         if not folder.is_dir():
             raise MethodError(f"method {spec!r}: {folder} is not a folder of pictures")
         return Method(label or folder.name, folder, lambda: SavedPictures(folder))
+    if spec.startswith("onnx:") or spec.endswith(".onnx"):
+        file = Path(spec.removeprefix("onnx:")).expanduser()
+        if not file.is_file():
+            raise MethodError(f"method {spec!r}: there is no file {file}")
+        return Method(label or file.stem, file, lambda: _open_onnx(file, scale, device))
     from mvmsr.inference.weights import WeightsError, find_weights
 
     path = Path(spec).expanduser()
@@ -143,6 +156,18 @@ def _open_model(path: Path, scale: int, device: str, precision: str) -> Restore:
     from mvmsr.inference.restorer import load_restorer
 
     restorer = load_restorer(path, device, precision)
-    if restorer.scale != scale:
-        raise MethodError(f"{path} magnifies x{restorer.scale}, the benchmark is x{scale}; set scale: {restorer.scale}")
+    _check_scale(path, restorer.scale, scale)
     return restorer
+
+
+def _open_onnx(path: Path, scale: int, device: str) -> Restore:
+    from mvmsr.benchmark.onnx_model import OnnxModel
+
+    model = OnnxModel(path, pick_device(device))
+    _check_scale(path, model.scale, scale)
+    return model
+
+
+def _check_scale(path: Path, found: int, scale: int) -> None:
+    if found != scale:
+        raise MethodError(f"{path} magnifies x{found}, the benchmark is x{scale}; set scale: {found}")

@@ -32,6 +32,8 @@ class Plan:
         device, precision: of the models and of LPIPS.
         weights_dir: where metrics look for pretrained files first.
         allow_missing: a metric without its weights is no failure.
+        workers: threads that read and score pictures, see `run.pick_workers`; 0 (`auto`) chooses.
+        restart: measure everything again, whatever `out` holds.
     """
 
     methods: tuple[str, ...] = ("bicubic",)
@@ -48,6 +50,8 @@ class Plan:
     precision: str = "auto"
     weights_dir: str | None = None
     allow_missing: bool = False
+    workers: int = 0
+    restart: bool = False
 
     def __post_init__(self) -> None:
         for name in ("methods", "sets", "metrics"):
@@ -58,10 +62,19 @@ class Plan:
                 raise PlanError(f"{name} names {twice[0]!r} twice")
         if self.save_images and not self.out:
             raise PlanError("save_images needs out, the folder to write to")
+        if self.workers < 0:
+            raise PlanError(f"workers is {self.workers}; give a number of threads, or auto")
 
 
 _LISTS = ("methods", "sets", "metrics")
-_TYPES: dict[str, type] = {"crop_border": int, "scale": int, "save_images": bool, "allow_missing": bool}
+_TYPES: dict[str, type] = {
+    "crop_border": int,
+    "scale": int,
+    "save_images": bool,
+    "allow_missing": bool,
+    "workers": int,
+    "restart": bool,
+}
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -107,8 +120,18 @@ def _checked(key: str, value: Any) -> Any:
             raise PlanError(f"{key}: expected a list of names, got {value!r}")
         return tuple(items)
     wanted = _TYPES.get(key, str)
+    if key == "workers" and isinstance(value, str):
+        return _workers(value)
     if key == "precision" and type(value) is int:
         return str(value)  # `precision: 32` reads as a number in YAML
     if type(value) is not wanted:
         raise PlanError(f"{key}: expected {wanted.__name__}, got {value!r}")
     return value
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or int(text) < 1:
+        raise PlanError(f"workers: expected a number of threads or auto, got {text!r}")
+    return int(text)

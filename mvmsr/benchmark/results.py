@@ -35,7 +35,7 @@ def make_results(
     *,
     missing: Iterable[MissingMetric] = (),
     failures: Iterable[Mapping[str, str | None]] = (),
-    methods: Iterable[Mapping[str, str | None]] = (),
+    methods: Iterable[Mapping[str, Any]] = (),
     device: str | None = None,
     lq: str = "make",
 ) -> Results:
@@ -46,7 +46,7 @@ def make_results(
 
     Args:
         failures: methods or sets as a whole that could not be used; failed pictures are added from `scores`.
-        methods: names, sources and checksums.
+        methods: names, sources, checksums and costs.
         lq: whether the low-quality pictures were made or read.
     """
     scores = list(scores)
@@ -140,7 +140,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
 
 def write_results(path: str | Path, results: Results) -> None:
     """Write JSON, complete or not at all; infinite values become the string "inf", which `float` understands."""
-    write_text(path, json.dumps(_encode(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(encode(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_results(path: str | Path) -> Results:
@@ -150,7 +150,7 @@ def read_results(path: str | Path) -> Results:
         ResultsError: not such a file.
     """
     try:
-        results = _decode(json.loads(Path(path).read_text(encoding="utf-8")))
+        results = decode(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path} cannot be read as results: {error}") from error
     if not isinstance(results, dict) or (lacking := [key for key in _REQUIRED if key not in results]):
@@ -225,19 +225,21 @@ def _stands(entry: Mapping[str, Any], number: int, newest: Mapping[tuple[str, st
     return newest.get((entry.get("method") or "", entry.get("set") or ""), number) == number
 
 
-def _encode(value: Any) -> Any:
+def encode(value: Any) -> Any:
+    """A value that strict JSON can hold: infinities as strings."""
     if isinstance(value, dict):
-        return {key: _encode(item) for key, item in value.items()}
+        return {key: encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_encode(item) for item in value]
+        return [encode(item) for item in value]
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"
     return value
 
 
-def _decode(value: Any) -> Any:
+def decode(value: Any) -> Any:
+    """What `encode` was given."""
     if isinstance(value, dict):
-        return {key: _decode(item) for key, item in value.items()}
+        return {key: decode(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_decode(item) for item in value]
+        return [decode(item) for item in value]
     return float(value) if value in ("inf", "-inf") else value

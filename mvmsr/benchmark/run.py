@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
-
-from mvmsr.benchmark.evaluate import ImageScore, evaluate
+from mvmsr.benchmark.evaluate import ImageScore
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
+from mvmsr.benchmark.measure import Bench, Count, Progress
 from mvmsr.benchmark.methods import Method, MethodError, parse_method
 from mvmsr.benchmark.plan import Plan, PlanError
 from mvmsr.benchmark.results import Results, make_results
-from mvmsr.data.image_io import write_rgb
+from mvmsr.benchmark.statistics import add_statistics
 from mvmsr.data.layouts import LayoutError
 from mvmsr.hardware import pick_device
 from mvmsr.metrics.build import build_metrics
-from mvmsr.metrics.protocol import ProtocolError, make_protocol
+from mvmsr.metrics.protocol import make_protocol
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int, str], None]
-"""Called with pictures done, pictures in all, and what is being done."""
 
-
-def run_benchmark(plan: Plan, progress: Progress | None = None) -> Results:
+def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[str], None] = logger.info) -> Results:
     """The results document of a plan.
 
     A method that cannot be opened, a set that cannot be found and a picture that cannot be scored are listed in
-    `failures`, a metric without its weights in `missing`; all else is done.
+    `failures`, a metric without its weights in `missing`; all else is done. With `plan.out`, every picture's scores
+    are kept there as they come, and pictures that were measured under equal conditions before are taken over.
+
+    Args:
+        say: told in one line each what is taken over from before and what is not.
 
     Raises:
         PlanError: two methods share a name, or the protocol cannot use the set's low-quality files.
@@ -44,40 +42,26 @@ def run_benchmark(plan: Plan, progress: Progress | None = None) -> Results:
     failures: list[dict[str, str | None]] = []
     methods = _methods(plan, failures)
     sets = _sets(plan, failures)
-    counter = _Counter(progress, len(methods) * sum(len(image_set) for image_set in sets))
+    bench = Bench(plan, protocol, metrics, device, sets, Count(progress, len(methods) * sum(map(len, sets))))
+    remembered = [bench.remember(method) for method in methods]
+    bench.report(len(methods), say)
+    about = []
     scores: list[ImageScore] = []
-    for method in methods:
-        counter.show(f"opening {method.name}")
-        try:
-            restore = method.open()
-        except (ValueError, OSError, RuntimeError, ImportError) as error:
-            failures.append({"method": method.name, "set": None, "image": None, "why": str(error)})
-            counter.leave_out(sum(len(image_set) for image_set in sets))
-            continue
-        for image_set in sets:
-            counter.show(f"{method.name} on {image_set.name}")
-
-            def on_image(score: ImageScore, sr: np.ndarray | None) -> None:
-                if plan.save_images and plan.out and sr is not None:
-                    write_rgb(_picture_path(plan.out, score), sr)
-                counter.advance()
-
-            try:
-                scores += evaluate(restore, image_set, metrics, protocol, on_image, method.name)
-            except ProtocolError as error:
-                failures.append({"method": method.name, "set": image_set.name, "image": None, "why": str(error)})
-                counter.leave_out(len(image_set))
-        del restore
-    return make_results(
+    for method, known in zip(methods, remembered, strict=True):
+        measured, cost = bench.measure(method, known, failures)
+        scores += measured
+        about.append({**method.as_dict(), "cost": cost})
+    results = make_results(
         scores,
         protocol,
         metrics,
         missing=missing,
         failures=failures,
-        methods=[method.as_dict() for method in methods],
+        methods=about,
         device=str(device),
         lq=plan.lq,
     )
+    return add_statistics(results)
 
 
 def is_complete(results: Results, allow_missing: bool = False) -> bool:
@@ -113,28 +97,3 @@ def _sets(plan: Plan, failures: list[dict[str, str | None]]) -> list[ImageSet]:
         except LayoutError as error:
             failures.append({"method": None, "set": name, "image": None, "why": str(error)})
     return sets
-
-
-def _picture_path(out: str, score: ImageScore) -> Path:
-    method, set_name, image = (re.sub(r"[^\w.+-]", "_", part) for part in (score.method, score.set, score.image))
-    return Path(out) / "images" / method / set_name / f"{image}.png"
-
-
-class _Counter:
-    """Pictures done and to do, shown to whoever wants to see them."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.total, self.done, self.label = progress, total, 0, ""
-
-    def show(self, label: str) -> None:
-        self.label = label
-        if self.progress is not None:
-            self.progress(self.done, self.total, label)
-
-    def advance(self) -> None:
-        self.done += 1
-        self.show(self.label)
-
-    def leave_out(self, pictures: int) -> None:
-        self.total -= pictures
-        self.show(self.label)

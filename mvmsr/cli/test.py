@@ -56,7 +56,9 @@ def command(
     ] = None,
     method: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="bicubic, a weights file, a run directory, or images:DIR; LABEL=... names it. Several."),
+        typer.Option(
+            help="bicubic, a weights file, a run directory, onnx:FILE or images:DIR; LABEL=... names it. Several."
+        ),
     ] = None,
     set_names: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -102,14 +104,26 @@ def command(
         ),
     ] = None,
     report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Write OUT/report.html and OUT/plots.", show_default="with --out")
+        bool,
+        typer.Option("--report/--no-report", help="Write OUT/report.html and OUT/plots.", show_default="with --out"),
     ] = True,
     allow_missing: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option("--allow-missing", help="A metric whose weights are missing is no failure."),
     ] = None,
+    workers: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Threads that read and score pictures; auto is as many as torch computes with, at most 8."),
+    ] = None,
+    restart: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--restart", help="Measure everything again; else what OUT/partial.jsonl holds is taken over."),
+    ] = None,
 ) -> None:
-    """Score methods on benchmark sets; exits 0 only when all that was asked for was done."""
+    """Score methods on benchmark sets; exits 0 only when all that was asked for was done.
+
+    With --out, scores are kept as they come: the same command goes on where it was stopped.
+    """
     from rich.console import Console
 
     from mvmsr.benchmark.plan import PlanError, load_plan, make_plan
@@ -131,6 +145,8 @@ def command(
         "weights_dir": weights_dir,
         "save_images": save_images,
         "allow_missing": allow_missing,
+        "workers": workers,
+        "restart": restart,
     }
     try:
         plan = make_plan(flags, load_plan(opt) if opt is not None else None)
@@ -139,11 +155,17 @@ def command(
         with _progress(errors) as bar:
             task = bar.add_task("", total=None)
             results = run_benchmark(
-                plan, lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+                plan,
+                lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
+                lambda line: _say(errors, line, ""),
             )
     except (PlanError, RegistryError, ValueError) as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(2) from error
+    except KeyboardInterrupt as stop:
+        kept = "; what is measured is kept, the same command goes on from there" if plan.out else ""
+        _say(errors, f"stopped{kept}", "yellow")
+        raise typer.Exit(130) from stop
     _show(results, console)
     for path in [*_write(results, plan, json), *(_report(plan) if report else ())]:
         console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)

@@ -46,7 +46,7 @@ def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for pair in image_set.pairs * 3:
         image_set.load(pair)
     assert len(reads) == 2
-    monkeypatch.setattr(image_sets, "CACHE_MIB", 0)
+    monkeypatch.setattr(image_sets, "GT_CACHE_MIB", 0)
     uncached = load_image_set(tmp_path, scale=2)
     first, second = uncached.load(uncached.pairs[0]), uncached.load(uncached.pairs[0])
     assert len(reads) == 4

@@ -1,0 +1,291 @@
+"""A benchmark that is stopped anywhere and started again ends as if it had not been stopped."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mvmsr.benchmark import journal, measure, run
+from mvmsr.benchmark.journal import JOURNAL, Journal
+from mvmsr.benchmark.plan import Plan
+from mvmsr.benchmark.results import Results
+from mvmsr.data.image_io import read_rgb, write_rgb
+from mvmsr.data.imresize import imresize
+
+NAMES = ("p0", "p1", "p2")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    rng = np.random.default_rng(0)
+    for set_name in ("A", "B"):
+        for name in NAMES:
+            coarse = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)
+            write_rgb(tmp_path / "data" / set_name / f"{name}.png", imresize(coarse, scale=4))
+    return Plan(
+        methods=("bicubic", "again=bicubic"),
+        sets=("A", "B"),
+        data_root=str(tmp_path / "data"),
+        out=str(tmp_path / "out"),
+        save_images=True,
+        device="cpu",
+        workers=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def forks() -> BaseContext:
+    """Processes that are forked from one which imported everything and started no thread."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mvmsr.benchmark.run", "mvmsr.metrics", "pytest"])
+    return context
+
+
+def timeless(results: Results) -> dict[str, Any]:
+    """Results without what differs from run to run: date, machine, times and memory."""
+    methods = [
+        {**method, "cost": {**method["cost"], "seconds_per_megapixel": None, "peak_mib": None}}
+        for method in results["methods"]
+    ]
+    rows = {key: [{**row, "seconds": None} for row in results[key]] for key in ("means", "images")}
+    return {**results, **rows, "methods": methods, "date": None, "machine": None}
+
+
+def measured(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> tuple[Results, list[tuple[str, str, str]], list[str]]:
+    """Results, the pictures that were scored for them, and the lines that were said."""
+    scored: list[tuple[str, str, str]] = []
+    lines: list[str] = []
+    original = Journal.add_score
+
+    def add_score(self: Journal, score: Any, of: Any) -> None:
+        scored.append((score.method, score.set, score.image))
+        original(self, score, of)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add_score", add_score)
+        results = run.run_benchmark(plan, say=lines.append)
+    return results, scored, lines
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_after_a_line(plan: Plan, count: int) -> None:
+    calls = iter(range(count))
+    journal.os.fsync = lambda _: None if next(calls, None) is not None else die()  # type: ignore[assignment]
+    run.run_benchmark(plan)
+
+
+def die_within_a_line(plan: Plan, count: int) -> None:
+    calls = iter(range(count))
+
+    def half(value: Any, **_: Any) -> str:
+        line = json.dumps(value)
+        if next(calls, None) is None:
+            path = Path(plan.out or "", JOURNAL)
+            path.parent.mkdir(exist_ok=True)
+            with path.open("ab", buffering=0) as file:
+                file.write(line.encode()[:-20])
+            die()
+        return line
+
+    journal.json = SimpleNamespace(dumps=half, loads=json.loads)  # type: ignore[assignment]
+    run.run_benchmark(plan)
+
+
+def die_before_a_rename(plan: Plan, count: int) -> None:
+    calls = iter(range(count))
+    real = os.replace
+    os.replace = lambda a, b: real(a, b) if next(calls, None) is not None else die()  # type: ignore
+    run.run_benchmark(plan)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.parametrize(
+    ("death", "count", "kept"),  # a line is one of a method, then one of each of its six pictures
+    [
+        *((die_after_a_line, count, kept) for count, kept in ((0, 0), (1, 1), (5, 5), (9, 8))),
+        *((die_within_a_line, count, kept) for count, kept in ((0, 0), (1, 0), (5, 4), (9, 7))),
+        *((die_before_a_rename, count, kept) for count, kept in ((0, 0), (5, 5), (9, 9))),
+    ],
+)
+def test_killed_and_started_again(
+    death: Callable[[Plan, int], None],
+    count: int,
+    kept: int,
+    plan: Plan,
+    forks: BaseContext,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    whole = run.run_benchmark(replace(plan, out=str(tmp_path / "whole")))
+    child = forks.Process(target=death, args=(plan, count), daemon=True)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    results, scored, _ = measured(plan, monkeypatch)
+    assert timeless(results) == timeless(whole)
+    order = [(method, set_name, name) for method in ("bicubic", "again") for set_name in ("A", "B") for name in NAMES]
+    assert scored == order[kept:]
+    for path in sorted((tmp_path / "whole" / "images").rglob("*.png")):
+        again = tmp_path / "out" / path.relative_to(tmp_path / "whole")
+        assert np.array_equal(read_rgb(again), read_rgb(path))
+
+
+def test_the_same_command_takes_everything_over(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, scored, lines = measured(plan, monkeypatch)
+    assert (len(scored), lines) == (12, [])
+    second, scored, lines = measured(plan, monkeypatch)
+    assert scored == []
+    assert timeless(second) == timeless(first)
+    assert second["images"] == first["images"]  # times too: they are those of the measurement
+    assert len(lines) == 1
+    assert lines[0].startswith("12 of 12 pictures were measured before")
+    assert "--restart" in lines[0]
+    assert len(measured(replace(plan, restart=True), monkeypatch)[1]) == 12
+
+
+def test_what_changed_is_measured_again_and_said(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run.run_benchmark(plan)
+    write_rgb(tmp_path / "data" / "A" / "p1.png", np.full((32, 40, 3), 7, np.uint8))
+    _, scored, lines = measured(plan, monkeypatch)
+    assert scored == [("bicubic", "A", "p1"), ("again", "A", "p1")]
+    assert "2 are measured again, since this has changed: picture" in lines
+    (tmp_path / "out" / "images" / "again" / "B" / "p2.png").unlink()
+    assert measured(plan, monkeypatch)[1] == [("again", "B", "p2")]
+    assert measured(replace(plan, save_images=False, methods=("bicubic",)), monkeypatch)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"protocol": "rgb"}, "protocol"),
+        ({"crop_border": 2}, "protocol"),
+        ({"metrics": ("psnr",)}, "metrics"),
+        ({"precision": "32"}, "device"),
+    ],
+)
+def test_other_conditions(change: dict[str, Any], what: str, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.run_benchmark(plan)
+    _, scored, lines = measured(replace(plan, **change), monkeypatch)
+    assert len(scored) == 12
+    assert lines[-1] == f"12 are measured again, since this has changed: {what}"
+    assert measured(plan, monkeypatch)[1] == []  # the first measurement is still there
+
+
+def test_a_new_version_measures_again(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.run_benchmark(plan)
+    monkeypatch.setattr(measure, "versions", lambda: {"mvmsr": "99"})
+    assert measured(plan, monkeypatch)[2][-1] == "12 are measured again, since this has changed: versions"
+
+
+def test_saved_pictures_that_changed_are_scored_again(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in NAMES:
+        write_rgb(tmp_path / "theirs" / f"{name}.png", np.zeros((32, 40, 3), np.uint8))
+    plan = replace(plan, methods=(f"images:{tmp_path / 'theirs'}",), sets=("A",))
+    assert len(measured(plan, monkeypatch)[1]) == 3
+    write_rgb(tmp_path / "theirs" / "p1.png", np.ones((32, 40, 3), np.uint8))
+    assert measured(plan, monkeypatch)[1] == [("theirs", "A", "p1")]
+
+
+def test_other_weights_under_the_same_name(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+
+    from mvmsr.archs import SRResNet
+    from mvmsr.inference.weights import save_weights
+
+    path = tmp_path / "net.safetensors"
+    plan = replace(plan, methods=(str(path),), sets=("A",))
+    psnr = []
+    for seed in (0, None, 1):
+        if seed is not None:
+            torch.manual_seed(seed)
+            net = SRResNet(num_feat=4, num_block=1, upscale=4)
+            save_weights(path, net.state_dict(), "SRResNet", {"num_feat": 4, "num_block": 1, "upscale": 4}, 4)
+        results, scored, _ = measured(plan, monkeypatch)
+        psnr.append((results["means"][0]["psnr"], len(scored)))
+    assert psnr[1] == (psnr[0][0], 0)
+    assert psnr[2][0] != psnr[0][0]
+    assert psnr[2][1] == 3
+    cost = results["methods"][0]["cost"]
+    merged = sum(p.numel() for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters())
+    assert cost["parameters"] == sum(p.numel() for p in net.parameters()) - merged
+    assert cost["multiply_adds_720p"] > 0
+    assert cost["seconds_per_megapixel"] > 0
+
+
+def test_failures_are_tried_again(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    good = (tmp_path / "data" / "A" / "p1.png").read_bytes()
+    (tmp_path / "data" / "A" / "p1.png").write_bytes(b"\x89PNG broken")
+    results, _, _ = measured(plan, monkeypatch)
+    assert [(f["method"], f["image"]) for f in results["failures"]] == [("bicubic", "p1"), ("again", "p1")]
+    (tmp_path / "data" / "A" / "p1.png").write_bytes(good)
+    results, scored, _ = measured(plan, monkeypatch)
+    assert results["failures"] == []
+    assert scored == [("bicubic", "A", "p1"), ("again", "A", "p1")]
+
+
+def test_damaged_lines_are_passed_over(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.run_benchmark(plan)
+    path = Path(plan.out or "") / JOURNAL
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 2 + 12
+    path.write_bytes(b"".join([lines[0], b"\x00\xff\n", b'{"key": ["x"]}\n', b"[]\n", *lines[2:]]))
+    assert measured(plan, monkeypatch)[1] == [("bicubic", "A", "p0")]
+
+
+def test_infinite_scores_survive(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plan = replace(plan, methods=(f"images:{tmp_path / 'data'}",))
+    first = run.run_benchmark(plan)
+    assert first["means"][0]["psnr"] == float("inf")
+    assert timeless(run.run_benchmark(plan)) == timeless(first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_the_command_killed_at_random_moments(stop: signal.Signals, plan: Plan, tmp_path: Path) -> None:
+    arguments = [
+        "--method",
+        *plan.methods,
+        "--set-names",
+        *plan.sets,
+        "--data-root",
+        str(plan.data_root),
+        "--save-images",
+    ]
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "mvmsr.cli", "test", *arguments, "--out", str(out), "--workers", "2"]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    assert start(tmp_path / "whole").wait() == 0
+    lines = tmp_path / "out" / JOURNAL
+    for _ in range(3):
+        child = start(tmp_path / "out")
+        before = lines.read_bytes().count(b"\n") if lines.exists() else 0
+        while child.poll() is None and (lines.read_bytes().count(b"\n") if lines.exists() else 0) < before + 3:
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.02))
+        child.send_signal(stop)
+        child.wait()
+    assert start(tmp_path / "out").wait() == 0
+    whole, resumed = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "out"))
+    assert timeless(resumed) == timeless(whole)
