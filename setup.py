@@ -50,6 +50,7 @@ setup(
     extras_require={
         "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100"],
         "browser": ["playwright>=1.40"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
     },
     entry_points={"console_scripts": ["mvmsr = mvmsr.cli:main"]},
 )
