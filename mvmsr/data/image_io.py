@@ -54,7 +54,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         ImageError: the file is missing or its header cannot be read.
     """
-    with _named_errors(path), Image.open(path) as image:
+    with _named_errors(path), _not_empty(path).open("rb") as file, Image.open(file) as image:
         width, height = image.size
         return (width, height) if _orientation(image) >= 5 else (height, width)
 
@@ -110,6 +110,12 @@ def _named_errors(path: str | Path) -> Iterator[None]:
         if error.strerror is None:  # Pillow's own, about the contents
             raise ImageError(path, f"is truncated or damaged ({error})", _BROKEN) from error
         raise ImageError(path, f"cannot be read ({error.strerror})", "check the path and its rights") from error
+
+
+def _not_empty(path: str | Path) -> Path:
+    if not Path(path).stat().st_size:
+        raise ImageError(path, "is empty", _BROKEN)
+    return Path(path)
 
 
 def _orientation(image: Image.Image) -> int:

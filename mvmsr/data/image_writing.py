@@ -11,6 +11,7 @@ import os
 import struct
 import uuid
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -150,6 +151,7 @@ def _write_bytes(path: Path, data: bytes) -> None:
         aside.write_bytes(data)
         os.replace(aside, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # missing, or its folder is none
+            aside.unlink()
         cause = f"cannot be written ({error.strerror or error})"
         raise ImageError(path, cause, "check the folder's rights and free space") from error
