@@ -10,7 +10,7 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -175,7 +175,8 @@ def _written_aside(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # missing, or its folder is none
+            aside.unlink()
 
 
 def _unwritable(path: Path, error: OSError) -> ImageError:

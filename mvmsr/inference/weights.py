@@ -140,7 +140,8 @@ def default_model() -> str:
             return names[0]
         raise WeightsError(
             f"no --model was named. {NO_BUILTIN} Train one (mvmsr train -opt "
-            "options/train/mvm_srresnet_x4_cpu.yml) and name its run directory, name a .pth or .safetensors file, or use --model bicubic"
+            "options/train/mvm_srresnet_x4_cpu.yml) and name its run directory, name a .pth or .safetensors file, "
+            "or use --model bicubic"
         )
     marked = [name for name in names if is_default(read_info(BUILTIN_DIR / f"{name}.safetensors"))]
     if len(marked) == 1:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from mvmsr.archs import SRResNet
 from mvmsr.inference import run_bands, run_tiled
-from mvmsr.inference.receptive_field import Margins, effective_halo, measure_margins, receptive_halo
 from mvmsr.inference.memory import auto_tile
+from mvmsr.inference.receptive_field import Margins, effective_halo, measure_margins, receptive_halo
 from mvmsr.inference.tiling import fade, plan_spans
 
 

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mvmsr.inference import memory
+from mvmsr.inference.memory import auto_tile, parse_bytes, used_memory
+
+CPU = torch.device("cpu")
+MIB = 2**20
+
+
+@pytest.mark.parametrize(("text", "amount"), [("2G", 2**31), ("1.5g", 3 * 2**29), ("800M", 800 * MIB), ("64k", 2**16)])
+def test_amounts(text: str, amount: int) -> None:
+    assert parse_bytes(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "2", "G", "-1G", "0M", "2T", "nanG", "twoG"])
+def test_what_is_no_amount(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 2G"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize("limit", [200 * MIB, 500 * MIB, 2000 * MIB])
+@pytest.mark.parametrize("width", [100, 5000, 20_000])
+@pytest.mark.parametrize("margin", [0, 11, 40])
+def test_a_limit_covers_the_tile_and_the_rows_beside_it(
+    limit: int, width: int, margin: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _device: 2**40)
+    monkeypatch.setattr(memory, "used_memory", lambda _device: 60 * MIB)
+
+    def needed(side: int) -> int:
+        return (side + 2 * margin) ** 2 * 4000 + side * 16 * width * 12 * 3
+
+    if needed(16) > limit - 60 * MIB:
+        with pytest.raises(MemoryError, match="raise the limit"):
+            auto_tile(4000, CPU, margin, 1, width, 4, limit)
+        return
+    side = auto_tile(4000, CPU, margin, 1, width, 4, limit)
+    assert needed(side) <= limit - 60 * MIB
+    assert side == 512 or needed(side + 2) > limit - 60 * MIB
+
+
+def test_used_memory_grows_with_what_is_held() -> None:
+    before = used_memory(CPU)
+    held = np.ones(64 * MIB, np.uint8)
+    assert 50 * MIB < used_memory(CPU) - before < 90 * MIB
+    assert held.all()
