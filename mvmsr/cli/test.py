@@ -182,13 +182,16 @@ def _progress(console: Console) -> Any:
 
 
 def _show(results: Results, console: Console) -> None:
+    from mvmsr.benchmark.cost_table import cost_table
     from mvmsr.benchmark.table import rich_tables
 
-    for table in rich_tables(results, console.width):
-        console.print(table)
+    for table in (*rich_tables(results, console.width), cost_table(results)):
+        if table is not None:
+            console.print(table)
 
 
 def _write(results: Results, plan: Plan, json: Path | None) -> list[Path]:
+    from mvmsr.benchmark.cost_table import cost_markdown
     from mvmsr.benchmark.latex import to_latex
     from mvmsr.benchmark.results import to_csv, write_results, write_text
     from mvmsr.benchmark.table import to_markdown
@@ -198,7 +201,8 @@ def _write(results: Results, plan: Plan, json: Path | None) -> list[Path]:
         folder = Path(plan.out)
         written.append(folder / "results.json")
         write_text(folder / "results.csv", to_csv(results))
-        write_text(folder / "results.md", to_markdown(results))
+        tables = (to_markdown(results), cost_markdown(results))
+        write_text(folder / "results.md", "\n".join(table for table in tables if table))
         write_text(folder / "results.tex", to_latex(results))
     for path in written:
         write_results(path, results)

@@ -5,6 +5,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,26 @@ def test_merge_refuses_other_protocols() -> None:
         merge_results([results("y"), results("rgb")])
     with pytest.raises(ResultsError, match="nothing to merge"):
         merge_results([])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"protocol": "rgb"}, "color: 'y' and 'rgb'"),
+        ({"protocol": "y_float"}, "round_y: True and False"),
+        ({"protocol": "y_only"}, "luma_first: False and True"),
+        ({"crop_border": 2}, "crop_border: 4 and 2"),
+        ({"scale": 3, "crop_border": 4}, "scale: 4 and 3"),
+        ({"lq": "file"}, "lq: 'make' and 'file'"),
+    ],
+)
+def test_whatever_differs_in_the_protocol_is_refused_and_named(changed: dict[str, Any], message: str) -> None:
+    def part(protocol: str = "y", scale: int = 4, crop_border: int | None = None, lq: str = "make") -> Results:
+        return make_results([score("one", "a", 30.0)], make_protocol(protocol, scale, crop_border), METRICS, lq=lq)
+
+    with pytest.raises(ResultsError, match=rf"cannot be compared \(.*{message}"):
+        merge_results([part(), part(**changed)])
+    assert merge_results([part(**changed), part(**changed)])["means"][0]["psnr"] == 30.0
 
 
 def test_csv() -> None:
