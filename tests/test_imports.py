@@ -26,6 +26,7 @@ ORDER = (
     {"benchmark"},
     {"report"},
     {"engine"},
+    {"reproduction"},
     {"cli"},
 )
 """A room imports from the lines above its own, and from nothing on its own line or below."""

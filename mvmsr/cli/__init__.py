@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from mvmsr.cli import compare, datasets, demo, doctor, export, models, report, test, train, train_nmd, upscale
+from mvmsr.cli import (
+    compare,
+    datasets,
+    demo,
+    doctor,
+    export,
+    models,
+    report,
+    reproduce,
+    test,
+    train,
+    train_nmd,
+    upscale,
+)
 
 app = typer.Typer(
     name="mvmsr",
@@ -24,6 +37,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.command("export")(export.command)
 app.command("report")(report.command)
+app.command("reproduce", cls=reproduce.SeveralRows)(reproduce.command)
 app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)
 

@@ -1,0 +1,155 @@
+"""`mvmsr reproduce`: the paper's tables 3 and 5 again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mvmsr.reproduction.document import Document
+    from mvmsr.reproduction.reproduce import Settings
+
+
+class SeveralRows(TyperCommand):
+    """A command whose `--only` takes `--only b g` beside `--only b --only g`; the table comes first."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse after spreading the rows."""
+        spread: list[str] = []
+        follows = False
+        for argument in args:
+            if follows and not argument.startswith("-") and spread[-1] != "--only":
+                spread.append("--only")
+            follows = argument == "--only" or (follows and not argument.startswith("-"))
+            spread.append(argument)
+        return super().parse_args(ctx, spread)
+
+
+def command(
+    table: Annotated[str, typer.Argument(help="table3 (backbones, GAN or MvM) or table5 (perceptual terms).")],
+    budget: Annotated[
+        Literal["cpu", "paper"], typer.Option(help="cpu: small runs for two cores; paper: its scale, for a GPU.")
+    ] = "cpu",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of every row, with seeds 0, 1, ...")] = 1,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        typer.Option(help="Folder for runs, scores and the table.", show_default="results/TABLE_BUDGET"),
+    ] = None,
+    only: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Train these rows alone (srresnet_gan, ...; b to g). Several."),
+    ] = None,
+    data_root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."),
+    ] = None,
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", help="Override one option of every training; nmd.KEY=... of row F's discriminator."),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done and what it costs, and stop.")] = False,
+    options: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder of the options files.", show_default="options/reproduce"),
+    ] = None,
+    document: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Also put the table into this Markdown file, in its own section."),
+    ] = None,
+) -> None:
+    """Train what is missing of a table, benchmark it on the four sets, and compare it with what is published.
+
+    Can be stopped at any time; the same command goes on from there. Exits 0 only when every row is done.
+    """
+    from rich.console import Console
+
+    from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.cli.logs import log_to
+    from mvmsr.config import OptionsError
+    from mvmsr.reproduction.reproduce import Settings, find_options, reproduce, write_section
+    from mvmsr.reproduction.reproduce import plan as runs_to_do
+    from mvmsr.reproduction.rows import ReproductionError
+    from mvmsr.reproduction.training import Interrupted
+
+    console = Console(stderr=True)
+    log_to(console)
+    with shown_as_messages(ReproductionError, OptionsError):
+        settings = Settings(
+            table=table,
+            budget=budget,
+            out=(out or Path("results") / f"{table}_{budget}").absolute(),
+            options=options or find_options(),
+            seeds=seeds,
+            only=tuple(only or ()),
+            overrides=tuple(overrides or ()),
+            data_root=data_root,
+        )
+        if plan:
+            _show_plan(settings, runs_to_do(settings), Console())
+            if document is not None:
+                write_section(_as_it_is(settings), document)
+            return
+        bar = _Counting(console)
+        try:
+            found = reproduce(settings, progress=bar.show)
+        except Interrupted as stopped:
+            console.print(f"{stopped}.", highlight=False)
+            raise typer.Exit(stopped.exit_status) from stopped
+        finally:
+            bar.close()
+    if document is not None:
+        write_section(found, document)
+    for judged in found.judgements:
+        console.print(f"{judged.claim.text}: {judged.text}", markup=False, highlight=False, soft_wrap=True)
+    Console().print(f"wrote {settings.out / found.table}.md, .tex and .json", soft_wrap=True, highlight=False)
+    if not found.complete:
+        raise typer.Exit(1)
+
+
+def _show_plan(settings: Settings, runs: Any, console: Console) -> None:
+    from rich.table import Table
+
+    shown = Table("run", "state", "options", "cost", title=f"{settings.table}, budget {settings.budget}")
+    for run in runs:
+        shown.add_row(run.key, run.status, str(run.options_file), run.cost)
+    console.print(shown)
+    missing = sum(not run.done for run in runs)
+    console.print(
+        f"{missing} of {len(runs)} runs are to be trained, then the finished rows benchmarked on Set5, Set14, BSD100 "
+        f"and Urban100 by two protocols; everything goes to {settings.out}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _as_it_is(settings: Settings) -> Document:
+    """The document of what was measured before."""
+    from mvmsr.benchmark.results import read_results
+    from mvmsr.reproduction.reproduce import describe
+    from mvmsr.reproduction.scoring import PROTOCOLS
+
+    paths = {protocol: settings.out / "benchmark" / protocol / "results.json" for protocol in PROTOCOLS}
+    return describe(settings, {name: read_results(path) for name, path in paths.items() if path.is_file()}, {})
+
+
+class _Counting:
+    """A bar of pictures, drawn from the first one on: the trainings before it have bars of their own."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def show(self, done: int, total: int, what: str) -> None:
+        self._bar.start()
+        self._bar.update(self._task, completed=done, total=total, description=what)
+
+    def close(self) -> None:
+        self._bar.stop()

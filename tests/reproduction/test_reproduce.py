@@ -1,0 +1,272 @@
+"""Reproducing a table with tiny networks on made-up pictures: trainings, continuation, scores, documents, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mvmsr.cli import app
+from mvmsr.data import write_rgb
+from mvmsr.reproduction.launch import launch_process
+from mvmsr.reproduction.published import PUBLISHED, SETS
+from mvmsr.reproduction.reproduce import Settings, describe, find_options, plan, reproduce, write_section
+from mvmsr.reproduction.rows import ROWS, ReproductionError
+from mvmsr.reproduction.runs import changed_options, runs_of
+from mvmsr.reproduction.scoring import LUMA, PAPER, scores_by_row
+from mvmsr.reproduction.training import Interrupted, train_missing
+
+SIZES = {"Set5": 2, "Set14": 1, "BSD100": 1, "Urban100": 1}
+TINY = (
+    *("device=cpu", "precision=32", "compile=false", "logger.use_tb_logger=false", "datasets.val=null"),
+    *("train.total_iter=3", "datasets.train.gt_size=48", "datasets.train.batch_size_per_gpu=2"),
+    *("logger.print_freq=1", "logger.save_checkpoint_freq=1", "network_g.num_feat=8"),
+)
+METRICS = {PAPER: ("psnr", "ssim"), LUMA: ("psnr",)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The four sets and BSDS400, of noise."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name, count in {**SIZES, "BSDS400": 3}.items():
+        for number in range(count):
+            write_rgb(root / name / f"{number}.png", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    return root
+
+
+@pytest.fixture
+def settings(tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("MVMSR_DATA_ROOT", str(data_root))
+    overrides = (*TINY, f"datasets.train.dataroot_gt={data_root / 'BSDS400'}")
+    return Settings(
+        "table5", "cpu", tmp_path, find_options(), overrides=overrides, data_root=str(data_root), metrics=METRICS
+    )
+
+
+@pytest.fixture
+def launched() -> list[list[str]]:
+    return []
+
+
+@pytest.fixture
+def launch(launched: list[list[str]]) -> Callable[[Sequence[str]], int]:
+    """Runs the training command in this process."""
+
+    def run(command: Sequence[str]) -> int:
+        launched.append(list(command))
+        return CliRunner().invoke(app, list(command[3:])).exit_code
+
+    return run
+
+
+def test_a_table_from_nothing(settings: Settings, launch, launched: list[list[str]]) -> None:
+    settings = replace(
+        settings,
+        only=("b", "g"),
+        overrides=(*settings.overrides, "network_g.num_block=1", "network_d.num_feat=4"),
+    )
+    # Row G has a metric network, row B has none; an override of it would be refused there.
+    document = reproduce(settings, launch)
+    assert [command[command.index("-opt") + 1].split("/")[-1][:8] for command in launched] == ["table5_b", "table5_g"]
+    states = {row.key: document.status(row) for row in document.rows}
+    assert states == {**dict.fromkeys("cdef", "not yet run"), **dict.fromkeys("abg", "done")}
+    assert not document.complete
+
+    text = (settings.out / "table5.md").read_text()
+    assert "| C SRGAN | not yet run |" in text
+    assert all(f"| {row.label} |" in text for row in ROWS["table5"])
+    stored = json.loads((settings.out / "table5.json").read_text())
+    ours = {row["key"]: row["ours"] for row in stored["rows"]}
+    assert ours["c"].get(PAPER) in (None, {})
+    results = json.loads((settings.out / "benchmark" / PAPER / "results.json").read_text())
+    mean = np.mean([x["psnr"] for x in results["images"] if x["method"] == "g_seed0" and x["set"] == "Set5"])
+    assert ours["g"][PAPER]["Set5"]["psnr"]["mean"] == pytest.approx(mean)
+    assert f"{mean:.2f} ({PUBLISHED['table5']['g']['Set5']['psnr']:.2f})" in text
+    assert ours["g"][LUMA]["Urban100"]["psnr"]["images"] == 1
+    verdicts = {claim["claim"]: claim["verdict"] for claim in stored["claims"]}
+    assert verdicts["niqe"] == "not decided yet"
+    for caption, path in document.figures.items():
+        assert (settings.out / path).stat().st_size > 1000, caption
+    assert {path.split("_")[-1] for path in document.figures.values()} == {"plane.png", "crops.png", "distances.png"}
+
+    launched.clear()
+    reproduce(settings, launch)
+    assert launched == [], "what is done is not trained again"
+    latex = (settings.out / "table5.tex").read_text()
+    assert latex.count(r"\\") == 2 + 7
+
+
+def test_a_cut_off_run_is_continued(settings: Settings, launch, launched: list[list[str]]) -> None:
+    settings = replace(settings, only=("b",), overrides=(*settings.overrides, "network_g.num_block=1"))
+    (run,) = plan(replace(settings, overrides=(*settings.overrides, "train.total_iter=1")))
+    assert launch(run.command(sys.executable)) == 0
+    (run,) = plan(settings)
+    assert run.status == "1 of 3 iterations"
+    # The length of a schedule changes what is learnt: it is not continued silently.
+    assert changed_options(run) == ["train.total_iter"]
+    failed = train_missing([run], launch=launch)
+    assert "begun with other options (train.total_iter); choose another --out" in failed["b_seed0"]
+
+
+def test_continuing_leaves_what_is_there(settings: Settings, launch) -> None:
+    settings = replace(settings, only=("b",), overrides=(*settings.overrides, "network_g.num_block=1"))
+    (run,) = plan(settings)
+    assert train_missing([run], launch=launch) == {}
+    run.weights.unlink()
+    for checkpoint in ("00000003", "00000002"):
+        for path in sorted((run.folder / "checkpoints" / checkpoint).glob("*")):
+            path.unlink()
+    assert (run.status, run.iterations) in {("not yet run", 0), ("1 of 3 iterations", 1)}
+    assert train_missing([run], launch=launch) == {}
+    assert run.done
+
+
+def test_rows_come_with_their_discriminator(settings: Settings, launch, launched: list[list[str]]) -> None:
+    tiny_nmd = ["network.num_feat=2", "datasets.train.gt_size=32", "datasets.train.batch_size_per_gpu=4", "device=cpu"]
+    tiny_nmd += ["datasets.train.held_out=1", "train.total_iter=2", "precision=32", "logger.use_tb_logger=false"]
+    tiny_nmd += [f"datasets.train.dataroot_gt={settings.data_root}/BSDS400", "train.curriculum.pictures=2"]
+    small = ("network_g.num_block=1", "network_d.num_feat=4")
+    overrides = (*settings.overrides, *small, *(f"nmd.{override}" for override in tiny_nmd))
+    runs = plan(replace(settings, only=("f",), overrides=overrides))
+    assert [run.key for run in runs] == ["nmd", "f_seed0"]
+    assert train_missing(runs, launch=launch) == {}
+    assert all(run.done for run in runs)
+    assert any(f'nmd_path="{runs[0].weights}"' in word for word in launched[1])
+
+
+def test_a_row_without_its_discriminator_is_not_tried(settings: Settings) -> None:
+    runs = plan(replace(settings, only=("f",)))
+    asked = []
+
+    def fail(command: Sequence[str]) -> int:
+        asked.append(command)
+        return 1
+
+    failed = train_missing(runs, launch=fail)
+    assert len(asked) == 1
+    assert failed["nmd"] == "its training ended with status 1 after 0 iterations"
+    assert failed["f_seed0"].startswith("its discriminator is missing")
+
+
+def test_a_stopped_training_stops_everything(settings: Settings) -> None:
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        train_missing(plan(settings), launch=lambda command: 130)
+
+
+def test_seeds_are_runs_of_their_own(settings: Settings) -> None:
+    runs = runs_of("table3", "cpu", settings.options, settings.out, seeds=2)
+    assert len(runs) == 12
+    assert len({run.folder for run in runs}) == 12
+    assert [run.seed for run in runs] == [0] * 6 + [1] * 6
+    assert "manual_seed=1" in runs[-1].overrides
+
+
+@pytest.mark.parametrize("budget", ["cpu", "paper"])
+@pytest.mark.parametrize("table", ["table3", "table5"])
+def test_every_row_has_its_options_and_says_its_cost(settings: Settings, table: str, budget) -> None:
+    runs = runs_of(table, budget, settings.options, settings.out)
+    keys = [row.key for row in ROWS[table] if row.stem]
+    assert [run.row.key for run in runs if run.row] == keys
+    assert all("minutes" in run.cost or "hours" in run.cost for run in runs)
+
+
+def test_scores_are_means_over_seeds_of_means_over_pictures() -> None:
+    def line(seed: int, image: str, value: float | None) -> dict[str, object]:
+        return {"method": f"srresnet_mvm_seed{seed}", "set": "Set5", "image": image, "psnr": value}
+
+    lines = [line(0, "a", 20.0), line(0, "b", 30.0), line(1, "a", 22.0), line(1, "b", 34.0), line(1, "c", None)]
+    score = scores_by_row({"images": lines, "metrics": {"psnr": {}}})["srresnet_mvm"]["Set5"]["psnr"]
+    assert score.mean == 26.5
+    assert score.deviation == pytest.approx(np.std([25.0, 28.0], ddof=1))
+    assert dict(score.images) == {"a": 21.0, "b": 32.0}
+
+
+def test_an_unmeasured_table_shows_every_row_and_the_papers_figures(settings: Settings, tmp_path: Path) -> None:
+    longer = tmp_path / "doc.md"
+    longer.write_text("# Before\n")
+    document = describe(replace(settings, table="table3"), {}, {})
+    write_section(document, longer)
+    write_section(document, longer)
+    text = longer.read_text()
+    assert text.startswith("# Before\n\n<!-- table3 cpu -->\n")
+    assert text.count("<!-- table3 cpu -->") == 1
+    assert text.count("| not yet run |") == 6
+    for figures in PUBLISHED["table3"].values():
+        for name in SETS:
+            assert f"– ({figures[name]['psnr']:.2f})" in text
+    assert text.count("not decided yet") == 2
+
+
+def test_the_plan_costs_nothing(tmp_path: Path) -> None:
+    arguments = ["reproduce", "table5", "--only", "b", "g", "--plan", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "250"})
+    assert result.exit_code == 0, result.output
+    assert "b_seed0" in result.output
+    assert "g_seed0" in result.output
+    assert "c_seed0" not in result.output
+    assert "2 of 2 runs are to be trained" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table9"], "unknown table 'table9'"),
+        (["table5", "--only", "z"], "table5 has no row 'z'"),
+        (["table5", "--options", "nowhere"], "no options file nowhere"),
+        (["table5", "--set", "train.total_itr=3"], "Did you mean 'total_iter'"),
+    ],
+)
+def test_mistakes_are_messages(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["reproduce", *arguments, "--plan"], env={"COLUMNS": "200"})
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_no_seed_is_refused(settings: Settings) -> None:
+    with pytest.raises(ReproductionError, match="at least one seed, got 0"):
+        plan(replace(settings, seeds=0))
+
+
+def test_a_command_in_a_process_of_its_own_returns_its_status() -> None:
+    assert launch_process([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_reaches_the_training_and_its_end_is_waited_for(tmp_path: Path) -> None:
+    child = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved'), sys.exit(143))); "
+        f"open({str(tmp_path / 'ready')!r}, 'w'); time.sleep(60)"
+    )
+    parent = (
+        "import sys; from mvmsr.reproduction.launch import launch_process; "
+        f"sys.exit(launch_process([sys.executable, '-c', {child!r}]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (143, "saved\n")
