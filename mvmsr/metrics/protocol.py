@@ -73,8 +73,8 @@ def make_protocol(name: str, scale: int, crop_border: int | None = None) -> Prot
 
     - `y`: luma rounded to integers, `scale` pixels cropped (VDSR, NatSR). The default everywhere.
     - `y_float`: the same with unrounded luma (EDSR, RDN, BasicSR's `test_y_channel`).
-    - `y_only`: rounded luma taken first, made small and large again without rounding between, grey files as they are
-      (VDSR; the published bicubic rows).
+    - `y_only`: rounded luma taken first, made small and large again without rounding between and clipped to [16, 235],
+      grey files as they are (DRCN, VDSR; the published bicubic rows).
     - `rgb`: all three channels, `scale` pixels cropped.
     - `rgb_zero_pad`: all three channels, nothing cropped, SSIM windows padded with zeros.
 
