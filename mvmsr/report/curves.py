@@ -114,6 +114,12 @@ def groups(runs: Sequence[RunFiles]) -> list[Group]:
             "2-diameter of the real pictures (gt): while it is near zero, the metric network has not spread them yet.",
         ),
         Group(
+            "held_out",
+            "The metric network on held-out patches",
+            [_simple(runs, key, _held_out_title(key), log=True) for key in keys if key.startswith("held_out/")],
+            "At every validation, in evaluation mode, on patches of the validation pictures.",
+        ),
+        Group(
             "gradients",
             "Gradient norms",
             [_simple(runs, key, _tail(key), log=True) for key in keys if key.startswith("grad_norm/")],
@@ -122,7 +128,7 @@ def groups(runs: Sequence[RunFiles]) -> list[Group]:
         Group("speed", "Speed", [*_speed(runs, keys)]),
     ]
     known = {"d_p", "d_c", "d_g", "d_h", *_HEALTH, *_DIAMETERS, "step_seconds", "data_seconds", "memory_mib"}
-    prefixes = ("val/", "loss_", "grad_norm/", "lr/")
+    prefixes = ("val/", "held_out/", "loss_", "grad_norm/", "lr/")
     rest = [key for key in keys if key not in known and not key.startswith(prefixes)]
     found.append(Group("other", "Other logged values", [_simple(runs, key, key) for key in rest]))
     return [group for group in found if group.panels]
@@ -181,6 +187,13 @@ def _validation_title(key: str) -> str:
     set_name, _, metric = key.removeprefix("val/").rpartition("/")
     shown = metric.upper() if metric in ("psnr", "ssim", "lpips", "niqe") else metric
     return f"{shown} on {set_name}"
+
+
+def _held_out_title(key: str) -> str:
+    name = key.partition("/")[2]
+    if name == "matching_share":
+        return "gradient of the matching terms / of the pixel terms"
+    return _DISTANCES.get(name, name if name in _DIAMETERS else f"loss: {name}")
 
 
 def _loss_title(key: str) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 from mvmsr import __version__
 from mvmsr.benchmark.results import Results, ResultsError, merge_results, read_results, write_text
 from mvmsr.benchmark.table import Grid, grids
+from mvmsr.report import embeddings
 from mvmsr.report.curves import Group, groups
 from mvmsr.report.pictures import galleries
-from mvmsr.report.run_files import ReportError, read_runs
+from mvmsr.report.run_files import ReportError, RunFiles, read_runs
 from mvmsr.report.scores import facts, score_table
 from mvmsr.report.svg import RUN_COLORS, draw
 
@@ -43,6 +44,8 @@ def build_report(runs: Sequence[Path], results: Sequence[Path] = ()) -> str:
     benchmarks = _benchmarks(results)
     pictures, picture_notes = galleries(found)
     notes = [(run.label, note) for run in found for note in run.notes] + [("pictures", note) for note in picture_notes]
+    maps, map_notes = _embeddings(found)
+    notes += [("embeddings", note) for note in map_notes]
     return _template().render(
         title=", ".join(run.label for run in found) or "benchmark",
         version=__version__,
@@ -51,7 +54,7 @@ def build_report(runs: Sequence[Path], results: Sequence[Path] = ()) -> str:
         facts=facts(found),
         scores=score_table(found),
         benchmarks=benchmarks,
-        curves=[_drawn(group) for group in groups(found)],
+        curves=[*(_drawn(group) for group in groups(found)), *maps],
         galleries=pictures,
         notes=notes,
         run_colors=RUN_COLORS,
@@ -101,6 +104,17 @@ def _drawn(group: Group) -> dict[str, Any]:
     ]
     shown = {line.run for panel in group.panels for line in panel.lines}
     return {"key": group.key, "title": group.title, "about": group.about, "figures": figures, "runs": shown}
+
+
+def _embeddings(runs: Sequence[RunFiles]) -> tuple[list[dict[str, Any]], list[str]]:
+    figures, notes, shown = embeddings.figures(runs, "embeddings")
+    about = (
+        "Patches of the validation pictures, which training does not see. The eigenvalues are those of the real "
+        "patches' distance matrix, by rank: the more equal they are, the more directions the metric network uses. "
+        "The map shows where real and generated patches lie."
+    )
+    group = {"key": "embeddings", "title": "The embedding space", "about": about, "figures": figures, "runs": shown}
+    return [group] if figures else [], notes
 
 
 def _benchmarks(paths: Sequence[Path]) -> list[Benchmark]:
