@@ -11,6 +11,7 @@ from mvmsr.cli import (
     datasets,
     demo,
     doctor,
+    explain_gap,
     export,
     models,
     report,
@@ -32,6 +33,7 @@ app.command("train")(train.command)
 app.command("train-nmd")(train_nmd.command)
 app.command("test", cls=test.SeveralValues)(test.command)
 app.command("compare")(compare.command)
+app.command("explain-gap")(explain_gap.command)
 app.command("upscale")(upscale.command)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")

@@ -1,0 +1,132 @@
+"""`mvmsr explain-gap`: which way of measuring gives the figure in a paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from mvmsr.benchmark.explain_gap import Explanation, Target
+
+
+def command(
+    target: Annotated[
+        list[str], typer.Option(help="psnr=26.00 or ssim=0.7027, with the digits of the paper. One or both.")
+    ],
+    set_name: Annotated[str, typer.Option("--set", help="A set below the data root, or a folder.")],
+    method: Annotated[str, typer.Option(help="bicubic, a weights file, a run directory, or images:DIR.")] = "bicubic",
+    data_root: Annotated[
+        Optional[str],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        typer.Option(help="Folder of the sets; else $MVMSR_DATA_ROOT, else ./datasets."),
+    ] = None,
+    scale: Annotated[int, typer.Option(help="Magnification.")] = 4,
+    top: Annotated[int, typer.Option(min=1, help="How many conventions to show.")] = 10,
+    json: Annotated[Optional[Path], typer.Option(help="Write every convention and its figures here.")] = None,  # noqa: UP045
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
+) -> None:
+    """Try every convention of PSNR and SSIM and name those that give a paper's figure.
+
+    Exits 0 where one gives all targets to their digits, 1 where none does or a picture fails, 2 for a wrong question.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mvmsr.benchmark.explain_gap import TargetError, explain, measure, parse_target
+    from mvmsr.benchmark.image_sets import load_image_set
+    from mvmsr.benchmark.methods import MethodError, parse_method
+    from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.data.layouts import LayoutError
+
+    console, errors = Console(), Console(stderr=True)
+    try:
+        targets = [parse_target(text) for text in target]
+        restore = parse_method(method, scale, device, precision)
+        try:
+            image_set = load_image_set(set_name, data_root, scale, "file")
+        except LayoutError:  # no low-quality files: all are made
+            image_set = load_image_set(set_name, data_root, scale, "make")
+        opened = restore.open()
+    except (TargetError, MethodError, LayoutError, ValueError, OSError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from error
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
+    with (
+        shown_as_messages(ValueError, OSError),
+        Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar,
+    ):
+        task = bar.add_task("", total=len(image_set))
+
+        def on_picture(done: int, _: int, name: str) -> None:
+            bar.update(task, completed=done, description=f"{restore.name} on {image_set.name}, {name}")
+
+        found = explain(measure(opened, image_set, [t.metric for t in targets], on_picture), targets)
+    title = f"{restore.name} on {image_set.name}, x{scale}: {', '.join(target)}"
+    console.print(_table(found[:top], targets, scale, title))
+    console.print(_summary(found, scale), highlight=False, markup=False)
+    if json is not None:
+        _write(json, found, scale, title)
+    if not found[0].fits:
+        raise typer.Exit(1)
+
+
+def _table(found: Sequence[Explanation], targets: Sequence[Target], scale: int, title: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    columns = ["fits", *(t.metric for t in targets), "off by", "low quality, rounding", "colour", "grey files"]
+    for name in [*columns, "crop", *(f"{t.metric} is" for t in targets), "--protocol"]:
+        table.add_column(name, justify="right" if name in {"off by", "crop", *(t.metric for t in targets)} else "left")
+    for one in found:
+        shared = next(iter(one.conventions.values()))
+        figures = [f"{one.values[t.metric]:.{_decimals(t) + 2}f}" for t in targets]
+        off = ", ".join(f"{one.values[t.metric] - t.value:+.{_decimals(t) + 2}f}" for t in targets)
+        variants = [one.conventions[t.metric].variant for t in targets]
+        cells = ["yes" if one.fits else "no", *figures, off, shared.how, shared.color, shared.grey or "-"]
+        table.add_row(
+            *cells, str(shared.border), *variants, one.protocol(scale) or "-", style="bold" if one.fits else ""
+        )
+    return table
+
+
+def _decimals(target: Target) -> int:
+    """Of the figure in the paper."""
+    import math
+
+    return max(0, round(-math.log10(2 * target.tolerance)))
+
+
+def _summary(found: Sequence[Explanation], scale: int) -> str:
+    fitting = [one for one in found if one.fits]
+    tried = f"{len(found):,} conventions tried"
+    if not fitting:
+        return f"{tried}; none gives the figures to their digits. The nearest is shown first."
+    names = dict.fromkeys(name for one in fitting if (name := one.protocol(scale)) is not None)
+    known = f" Measure so by --protocol {' or '.join(names)}." if names else " No --protocol measures so."
+    several = " Another target, or another set, tells them apart." if len(fitting) > 1 else ""
+    return f"{tried}; {len(fitting):,} fit.{known}{several}"
+
+
+def _write(path: Path, found: Sequence[Explanation], scale: int, title: str) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    from mvmsr.benchmark.results import write_text
+
+    rows = [
+        {
+            "fits": one.fits,
+            "distance": one.distance,
+            "values": dict(one.values),
+            "conventions": {metric: asdict(convention) for metric, convention in one.conventions.items()},
+            "protocol": one.protocol(scale),
+        }
+        for one in found
+    ]
+    write_text(path, dumps({"question": title, "conventions": rows}, indent=1) + "\n")
