@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mvmsr.benchmark.evaluate import ImageScore
+from mvmsr.benchmark.statistics import add_statistics
 from mvmsr.metrics.build import MissingMetric
 from mvmsr.metrics.metric import Metric
 from mvmsr.metrics.protocol import Protocol
@@ -135,7 +136,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
     for key in ("missing", "failures"):
         entries = [entry for number, part in enumerate(parts) for entry in part[key] if _stands(entry, number, newest)]
         merged[key] = [entry for number, entry in enumerate(entries) if entry not in entries[:number]]
-    return merged
+    return add_statistics(merged) if any("statistics" in part for part in parts) else merged
 
 
 def write_results(path: str | Path, results: Results) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from mvmsr.benchmark.results import merge_results
 from mvmsr.benchmark.statistics import Interval, add_statistics, paired_bootstrap, pairwise_statistics
 
 METRICS = {"psnr": {"higher_is_better": True, "decimals": 2}, "niqe": {"higher_is_better": False, "decimals": 4}}
@@ -205,3 +206,20 @@ def test_a_document_gets_its_statistics_and_keeps_the_rest() -> None:
     assert result["statistics"] == pairwise_statistics(document["images"], METRICS)
     assert result["statistics_settings"]["resamples"] == 10_000
     assert add_statistics(result) == result
+
+
+def test_merged_results_have_statistics_of_their_own() -> None:
+    def document(method: str, psnr: list[float]) -> dict[str, Any]:
+        means = [{"method": method, "set": "Set5"}]
+        parts = {"protocol": {}, "metrics": METRICS, "means": means, "missing": [], "failures": []}
+        return add_statistics({**parts, "images": rows(method, "Set5", psnr)})
+
+    parts = document("a", [1.0, 2.0]), document("b", [0.0, 1.0])
+    assert [part["statistics"] for part in parts] == [[], []]
+    merged = merge_results(parts)
+    assert [(row["a"], row["b"], row["difference"]) for row in merged["statistics"]] == [
+        ("a", "b", 1.0),
+        ("a", "b", 0.0),
+    ]
+    without = [{key: value for key, value in part.items() if key != "statistics"} for part in parts]
+    assert "statistics" not in merge_results(without)
