@@ -90,8 +90,8 @@ def compare_pictures(
     used = 0
     ranked = [[(name, image) for image in ranking(results, name)[:MOST_PICTURES]] for name in set_names(results)]
     for turn in zip_longest(*ranked):  # the first of every set, then the second, so that a full page has all sets
-        for chosen in filter(None, turn):
-            comparison = _compare(results, folders, original, *chosen, notes)
+        for set_name, image in filter(None, turn):
+            comparison = _compare(results, folders, original, set_name, image, notes)
             if comparison is None:
                 continue
             if used and used + comparison.size > most_bytes:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mvmsr.benchmark.results import Results
 from mvmsr.benchmark.table import metric_name, metric_unit, pictures_of, title_of
 from mvmsr.report.benchmark_pictures import set_names
@@ -64,7 +66,7 @@ def legend_marker(number: int) -> str:
 
     marker = MarkerStyle(MARKERS[number % len(MARKERS)])
     path = marker.get_path().transformed(marker.get_transform())
-    reach = abs(path.vertices).max()
+    reach = np.abs(path.vertices).max()
     outlines = [outline / reach * [1, -1] for outline in path.to_polygons()]  # SVG counts downward
     return "".join("M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in outline) + "Z" for outline in outlines)
 

@@ -92,7 +92,7 @@ def difference_tables(results: Results) -> list[DifferenceTable]:
 def cost_rows(results: Results) -> list[tuple[int, str, tuple[str, ...]]]:
     """Number and name of each method that has a cost, with parameters, multiply-adds, seconds and memory."""
     numbers = {method: number for number, method in enumerate(method_names(results))}
-    rows = []
+    rows: list[tuple[int, str, tuple[str, ...]]] = []
     for method in results.get("methods", []):
         cost = method.get("cost") or {}
         values = (
