@@ -156,7 +156,7 @@ class SeveralProcesses(Processes):
             raise
         except BaseException as error:
             if not isinstance(error, OtherProcessError):
-                self._watch.failed(self.rank, f"{type(error).__name__} at {self._watch.what}: {error}")
+                self._watch.failed(self.rank, f"failed at {self._watch.what}: {type(error).__name__}: {error}")
                 _write_error_file(error)
                 time.sleep(1.5)  # until everybody has read it: the store may end with this process
             self._watch.stop()

@@ -77,7 +77,7 @@ class Watch:
         if self._failure is None or self._failure[0] == self.rank:
             return None
         rank, message = self._failure
-        return OtherProcessError(f"process {rank} of {self.size} failed while this is process {self.rank}: {message}")
+        return OtherProcessError(f"process {rank} of {self.size} {message} (this is process {self.rank})")
 
     def look(self) -> OtherProcessError | None:
         """The error to leave with if a process failed or has given no sign of life for too long."""
@@ -89,7 +89,7 @@ class Watch:
             before, since = self._seen.get(rank, (None, now))
             self._seen[rank] = (sign, now if sign != before else since)
             if now - self._seen[rank][1] > self.patience_seconds:
-                return self._blame(rank, f"gives no sign of life: it was killed or stopped {_at(sign)}")
+                return self._blame(rank, f"gives no sign of life (killed or stopped), last seen {_at(sign)}")
         return None
 
     def explain(self, error: BaseException) -> RuntimeError:
@@ -103,7 +103,7 @@ class Watch:
         signs = [self._read(rank) for rank in range(self.size)]
         for rank, (old, new) in enumerate(zip(before, signs, strict=True)):
             if rank != self.rank and (new is None or new == old):
-                return self._blame(rank, f"gives no sign of life: it was killed or stopped {_at(new)}")
+                return self._blame(rank, f"gives no sign of life (killed or stopped), last seen {_at(new)}")
         behind = min(range(self.size), key=lambda rank: signs[rank].calls if signs[rank] else 0)  # type: ignore[union-attr]
         sign = signs[behind]
         if behind != self.rank and sign is not None and sign.calls < self.calls:

@@ -148,3 +148,19 @@ def of_terms(folder: Path, pictures: Path) -> dict[str, dict[str, Any]]:
                 experiment.iteration = 0
                 found[f"{label} {update}"] = _outcome(experiment)
     return found
+
+
+def of_twenty_iterations(folder: Path, pictures: Path) -> dict[str, dict[str, Any]]:
+    """The weights, averages and buffers that twenty iterations of Adam leave."""
+    found = {}
+    for update in UPDATES:
+        adam = {f"train.optim_{n}": {"type": "Adam", "lr": 1e-3} for n in "gdm"}
+        experiment = in_double(folder, pictures, "GDM", update, {**adam, "train.ema_decay": 0.9})
+        assert experiment.ema is not None
+        experiment.ema.double()
+        with experiment.processes.running():
+            for k in range(20):
+                run_iteration(experiment, [share(experiment, k)])
+        modules = {**experiment.modules, "average": experiment.ema}
+        found[update] = {f"{n} {k}": t.numpy().copy() for n, m in modules.items() for k, t in m.state_dict().items()}
+    return found

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from process_groups import Gang
-from shared_gradients import VARIANTS, of_combinations, of_terms
+from shared_gradients import VARIANTS, of_combinations, of_terms, of_twenty_iterations
 
 from mvmsr.registry import LOSSES
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no torch.distributed")
 
-FUNCTIONS = {"combinations": of_combinations, "terms": of_terms}
+FUNCTIONS = {"combinations": of_combinations, "terms": of_terms, "twenty iterations": of_twenty_iterations}
 SIZES = [2, pytest.param(4, marks=pytest.mark.slow)]
 
 
