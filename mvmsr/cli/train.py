@@ -50,6 +50,8 @@ def command(
     from mvmsr.data.layouts import LayoutError
     from mvmsr.data.packing import PairError
     from mvmsr.engine.checkpoint import CheckpointError
+    from mvmsr.engine.distributed import OtherProcessError
+    from mvmsr.engine.distributed_setup import is_first
     from mvmsr.engine.guard import NonFiniteLossError
     from mvmsr.engine.rehearsal import SetupError
     from mvmsr.engine.run_dir import RunExistsError
@@ -59,7 +61,7 @@ def command(
 
     failures = (
         *(OptionsError, SetupError, LayoutError, PairError, MissingWeights, WeightsError, RunExistsError),
-        *(NonFiniteLossError, CheckpointError),
+        *(NonFiniteLossError, CheckpointError, OtherProcessError),
     )
     with shown_as_messages(*failures):
         if dry_run:
@@ -73,6 +75,8 @@ def command(
         try:
             folder = train(options, auto_resume, console)
         except Stopped as stopped:
-            console.print(f"{stopped}. Continue with --auto-resume.")
+            if is_first():
+                console.print(f"{stopped}. Continue with --auto-resume.")
             raise typer.Exit(stopped.exit_status) from stopped
-    Console().print(f"Run: {folder.root}\nWeights: {folder.weights}\nReport: mvmsr report {folder.root}")
+    if is_first():
+        Console().print(f"Run: {folder.root}\nWeights: {folder.weights}\nReport: mvmsr report {folder.root}")
