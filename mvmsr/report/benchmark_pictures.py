@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mvmsr.benchmark.measure import picture_path
 from mvmsr.benchmark.results import Results
 from mvmsr.data.image_io import ImageError, read_rgb
 from mvmsr.data.imresize import imresize
@@ -131,11 +132,6 @@ def ranking(results: Results, set_name: str) -> list[str]:
 def set_names(results: Results) -> list[str]:
     """The sets, in the document's order."""
     return list(dict.fromkeys(row["set"] for row in results["means"]))
-
-
-def picture_path(folder: Path, method: str, set_name: str, image: str) -> Path:
-    """Where `mvmsr test` writes a restored picture."""
-    return folder / "images" / file_name(method) / file_name(set_name) / f"{file_name(image)}.png"
 
 
 def file_name(name: str) -> str:
