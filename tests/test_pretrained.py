@@ -62,7 +62,7 @@ def test_order_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_cache_is_torch_hubs() -> None:
     import torch
 
-    assert pretrained._folders(None)[-1] == Path(torch.hub.get_dir()) / "checkpoints"
+    assert pretrained.weights_folders(None)[-1] == Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def test_package_file_is_found_without_importing_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mvmsr.metrics.metric import Metric
 from mvmsr.pretrained import MissingWeights
 from mvmsr.registry import METRICS, did_you_mean
 
+PYIQA_PREFIX = "pyiqa:"
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lpips_vgg": ("lpips", {"net": "vgg"}),
     "st_lpips_vgg": ("st_lpips", {"net": "vgg"}),
@@ -33,7 +34,7 @@ class MissingMetric:
 
 
 def metric_names() -> list[str]:
-    """Every name that `build_metric` accepts."""
+    """Our own names, sorted; `build_metric` also accepts `pyiqa:NAME` for the metrics of pyiqa."""
     return sorted({*METRICS.names(), *VARIANTS})
 
 
@@ -44,7 +45,7 @@ def build_metric(
     device: str = "auto",
     weights_dir: str | Path | None = None,
 ) -> Metric:
-    """The metric of that name.
+    """The metric of that name, ours or `pyiqa:NAME`.
 
     Args:
         arguments: further arguments of its constructor; `device` and `weights_dir` reach those that take them.
@@ -54,8 +55,14 @@ def build_metric(
         ValueError: an argument that it does not take.
         MissingWeights: it needs a file that is not on this machine.
     """
-    type_name, preset = VARIANTS.get(name, (name, {}))
-    cls = METRICS.get(type_name)
+    cls: Callable[..., Metric]
+    if name.startswith(PYIQA_PREFIX):
+        from mvmsr.metrics.pyiqa_metric import Pyiqa  # pyiqa takes seconds to import
+
+        cls, preset = Pyiqa, {"metric": name.removeprefix(PYIQA_PREFIX)}
+    else:
+        type_name, preset = VARIANTS.get(name, (name, {}))
+        cls = METRICS.get(type_name)
     accepted = inspect.signature(cls).parameters
     chosen = {**preset, **(arguments or {})}
     for key in chosen:
