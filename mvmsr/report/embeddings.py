@@ -68,7 +68,8 @@ def figures(runs: Sequence[RunFiles], name: str) -> tuple[list[dict[str, Any]], 
             drawn.append({"title": panel.title + suffix, "svg": Markup(svg)})
         points, method = project(np.concatenate([history[-1].gt, history[-1].sr]))
         title = f"real and generated patches after {history[-1].iteration} iterations, by {method}{suffix}"
-        drawn.append({"title": title, "svg": Markup(_draw_map(*np.split(points, 2), title, f"{name}m{len(drawn)}"))})
+        gt, sr = np.split(points, 2)
+        drawn.append({"title": title, "svg": Markup(_draw_map(gt, sr, title, f"{name}m{len(drawn)}"))})
     return drawn, notes, shown
 
 
