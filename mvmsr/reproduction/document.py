@@ -83,11 +83,14 @@ def to_markdown(document: Document) -> str:
         f"### Ours (the paper's), by its convention: `{PAPER}`",
         "",
     ]
+    if any(not row.stem for row in document.rows):
+        lines += ["The paper's bicubic row was measured on luma: compare it with the tables of `y`.", ""]
     for set_name in SETS:
         lines += [*_set_table(document, set_name, PAPER), ""]
-    lines += [f"### Ours on luma: `{LUMA}`", ""]
-    for set_name in SETS:
-        lines += [*_set_table(document, set_name, LUMA), ""]
+    if document.scores.get(LUMA):
+        lines += [f"### Ours on luma: `{LUMA}`", ""]
+        for set_name in SETS:
+            lines += [*_set_table(document, set_name, LUMA), ""]
     if document.missing:
         lines += [
             *(f"- {_SHOWN.get(name, name)}: {' '.join(why.split())}" for name, why in document.missing.items()),

@@ -112,8 +112,8 @@ def _crops(table: str, rows: Sequence[Row], out: Path, data_root: str | None) ->
         return None
     columns = max(len(tiles) for _, tiles in strips)
     figure = Figure(figsize=(1.7 * columns, 2.0 * len(strips)), layout="constrained")
-    for line, (title, tiles) in enumerate(strips):
-        for column, (label, picture) in enumerate(tiles):
+    for line, (title, pictures) in enumerate(strips):
+        for column, (label, picture) in enumerate(pictures):
             axes = figure.add_subplot(len(strips), columns, line * columns + column + 1)
             axes.imshow(picture, interpolation="nearest")
             axes.set_title(label if column else title, fontsize="small")
