@@ -43,15 +43,18 @@ class Count:
         self.progress, self.total, self.done, self.label = progress, total, 0, ""
 
     def show(self, label: str) -> None:
+        """Name what is being done."""
         self.label = label
         if self.progress is not None:
             self.progress(self.done, self.total, label)
 
     def advance(self, pictures: int = 1) -> None:
+        """That many more are done."""
         self.done += pictures
         self.show(self.label)
 
     def leave_out(self, pictures: int) -> None:
+        """That many will never be done."""
         self.total -= pictures
         self.show(self.label)
 
