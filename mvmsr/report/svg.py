@@ -160,7 +160,8 @@ def inline_svg(text: str, alt: str, name: str) -> str:
     body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
     body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
-    body = re.sub(r"(\d\.\d\d)\d+", r"\1", body)
+    # Coordinates need no more than two decimals; what is written on the axes keeps all of its own.
+    body = re.sub(r"(<text.*?</text>)|(\d\.\d\d)\d+", lambda m: m[1] or m[2], body, flags=re.DOTALL)
     body = body.replace(INK, "currentColor").replace(GRID, "var(--grid)")
     body = re.sub(r"#0a0a(0\d)", lambda match: f"var(--run{int(match[1])})", body)
     body = re.sub(r"\n\s*", "\n", body)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -152,3 +153,10 @@ def test_the_drawing_takes_the_pages_colours_and_loads_nothing() -> None:
     assert ids[0]
     assert not ids[0] & ids[1]
     assert draw(panel, "p1") == one
+
+
+def test_ticks_keep_their_decimals() -> None:
+    svg = draw(Panel("SSIM", [Line(0, "a", [1, 2, 3], [0.8711, 0.8774, 0.8830])]), "n")
+    labels = [float(label) for label in re.findall(r"<text[^>]*>\s*(0\.8\d*)", svg)]
+    assert len(labels) >= 3
+    assert len(set(labels)) == len(labels)
