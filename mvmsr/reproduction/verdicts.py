@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mvmsr.benchmark.statistics import paired_bootstrap
+from mvmsr.benchmark.statistics import FEW_IMAGES, paired_bootstrap
 from mvmsr.reproduction.claims import Claim, Condition, Outcome, judge
 from mvmsr.reproduction.published import DECIMALS, HIGHER_IS_BETTER
 from mvmsr.reproduction.scoring import Scores
@@ -105,7 +105,7 @@ def _beyond_chance(condition: Condition, outcome: Outcome, means: dict[str, Any]
         return False
     own, other = (scores[row][condition.set][condition.metric].images for row in (condition.row, rival))
     differences = np.array([own[image] - other[image] for image in own if image in other], dtype=np.float64)
-    if len(differences) < 2:
+    if len(differences) < FEW_IMAGES:
         return False
     interval = paired_bootstrap([differences])
     if interval.low is None or interval.high is None:

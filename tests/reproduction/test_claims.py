@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mvmsr.reproduction.claims import CLAIMS, Condition, Outcome, claims_of, judge
@@ -100,6 +102,11 @@ def test_a_verdict_counts_what_is_beyond_chance() -> None:
     assert "holds: 24 of 24 comparisons (24 are needed); 24 of them beyond chance" in steady.text
     shaky = judge_claim(claim, _scores("table3", ("psnr", "ssim"), spread=50.0))
     assert (shaky.outcome.verdict, shaky.sure) == ("holds", 0)
+    few = _scores("table3", ("psnr", "ssim"), spread=0.0)
+    for sets in few.values():
+        score = sets["Set5"]["psnr"]
+        sets["Set5"]["psnr"] = replace(score, images={key: score.images[key] for key in "0123"})
+    assert judge_claim(claim, few).sure == 24 - 3, "four pictures decide nothing"
 
 
 def test_a_verdict_names_its_exceptions_and_what_it_waits_for() -> None:
