@@ -184,7 +184,7 @@ def _upscaler(
     outscale: float | None,
     max_memory: str | None,
 ) -> Upscaler:
-    from mvmsr.inference.memory import parse_bytes
+    from mvmsr.inference.memory import hand_back_at_once, parse_bytes
     from mvmsr.inference.upscaler import Upscaler
     from mvmsr.inference.weights import default_model
 
@@ -193,6 +193,8 @@ def _upscaler(
     try:
         side: int | Literal["auto"] = "auto" if tile == "auto" else int(tile)
         limit = None if max_memory is None else parse_bytes(max_memory)
+        if limit is not None:
+            hand_back_at_once()
         return Upscaler(model or default_model(), side, device, precision, ensemble, outscale, limit)
     except ValueError as error:  # WeightsError, and what the device or precision cannot do
         console.print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)

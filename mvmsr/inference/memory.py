@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ _MAX_TILE_ELSEWHERE = 512
 _MEMORY_SHARE = 0.5
 _ROW_COPIES = 3
 """Bands that are alive at once: the one that grows, the one before it, and its integers on the way to the file."""
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate", "cannot allocate", "alloc")
 
 
@@ -85,6 +87,18 @@ def used_memory(device: torch.device) -> int:
         return int(pages) * resource.getpagesize()
     except (ImportError, OSError):
         return 0
+
+
+def hand_back_at_once() -> None:
+    """Makes the C library return freed blocks of megabytes to the system, where it is glibc.
+
+    It otherwise keeps blocks of up to 32 MiB for later, in pieces that fit the next tile badly, and the process grows
+    beyond any bound that was computed from what it uses.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
+    except (OSError, AttributeError, TypeError):
+        return  # another C library, with habits of its own
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -64,10 +64,10 @@ class Restorer:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         lq = lq.to(self.device, torch.float32).contiguous(memory_format=layout)
         sr = self._run(lq, self.precision)
-        if self.precision != "32" and not sr.isfinite().all():
+        if self.precision != "32" and not _all_finite(sr):
             logger.warning("the network overflows in %s; computing again in float32", self.precision)
             sr = self._run(lq, "32")
-        if not sr.isfinite().all():
+        if not _all_finite(sr):
             raise FloatingPointError(
                 "the network's output is not finite in float32: its weights are damaged, or its training diverged; "
                 "use an earlier checkpoint"
@@ -111,6 +111,11 @@ def _precision_for(module: nn.Module, name: str, device: torch.device) -> str:
     if name == "auto":
         return "32"
     raise ValueError(f"this network cannot compute in {name!r}, only in {', '.join(able)}; use --precision 32")
+
+
+def _all_finite(values: Tensor) -> bool:
+    """Whether there is neither NaN nor infinity, in one pass: extremes are the one or the other where there is."""
+    return all(bool(bound.isfinite()) for bound in values.aminmax())
 
 
 def _check(lq: Tensor) -> None:

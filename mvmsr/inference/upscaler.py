@@ -11,10 +11,12 @@ from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mvmsr.data.image_io import ImageError, Picture, read_picture, write_picture
 from mvmsr.inference.ensemble import self_ensemble
+from mvmsr.inference.in_memory import array_of_picture, image_of_picture, picture_of_array, picture_of_image
 from mvmsr.inference.memory import MIN_TILE, auto_tile, is_out_of_memory, mebibytes, release_memory
 from mvmsr.inference.receptive_field import Margins, bytes_per_pixel, measure_margins
 from mvmsr.inference.resizing import Rows, cut, resize_strips
@@ -124,8 +126,21 @@ class Upscaler:
             yield quantised
 
     def upscale_array(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) RGB, uint8 or uint16 -> (H*outscale, W*outscale, 3) of the same dtype."""
-        return self.upscale(Picture(image)).rgb
+        """(H, W) or (H, W, 1 to 4), uint8 or uint16 -> the same, (H*outscale, W*outscale, ...), of the same dtype.
+
+        Raises:
+            ValueError: another shape or type.
+        """
+        picture = self.upscale(picture_of_array(image))
+        return array_of_picture(picture, None if image.ndim == 2 else image.shape[2])
+
+    def upscale_image(self, image: Image.Image) -> Image.Image:
+        """One of Pillow's images, upright by its EXIF orientation, with its colour profile in `info`.
+
+        Raises:
+            ValueError: it holds several frames or 32-bit values.
+        """
+        return image_of_picture(self.upscale(picture_of_image(image)))
 
     def upscale_tensor(self, lq: Tensor) -> Tensor:
         """(N, 3, h, w) or (3, h, w), float in [0, 1] -> the same, enlarged, float32 in [0, 1], on the CPU.

@@ -72,7 +72,7 @@ def _bad(folder: Path) -> dict[str, str]:
     (folder / "whole.png").unlink()
     (folder / "whole.jpg").unlink()
     (folder / "text.png").write_text("no picture at all")
-    (folder / "bomb.png").write_bytes(_png_header(100_000, 100_000))
+    (folder / "bomb.png").write_bytes(_png_of_size(100_000, 100_000))
     frames = [Image.fromarray(_noise(4, 4)), Image.fromarray(255 - _noise(4, 4))]
     for name in ("moving.gif", "moving.webp", "moving.png", "pages.tif"):
         frames[0].save(folder / name, save_all=True, append_images=frames[1:])
@@ -86,9 +86,11 @@ def _bad(folder: Path) -> dict[str, str]:
     }
 
 
-def _png_header(width: int, height: int) -> bytes:
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+def _png_of_size(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = (header, b"IDAT" + zlib.compress(b"\0" * 100), b"IEND")
+    framed = (struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) for body in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
 def test_every_kind_is_enlarged_to_its_size_depth_and_channels(tmp_path: Path) -> None:

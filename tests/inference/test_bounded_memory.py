@@ -1,0 +1,70 @@
+"""`--max-memory` holds, whatever the size of the picture."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mvmsr.archs import Compact, SRResNet
+from mvmsr.inference import save_weights
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+
+PROGRAM = """
+import sys
+sys.argv = ["mvmsr", "upscale", *sys.argv[1:]]
+from mvmsr.cli import app
+try:
+    app()
+except SystemExit as left:
+    assert not left.code, left.code
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def _peak_mib(*arguments: object) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-1]) / 1024
+
+
+def _picture(path: Path, side: int) -> Path:
+    ramp = (np.add.outer(np.arange(side), np.arange(side)) // 16 % 256).astype(np.uint8)
+    Image.fromarray(np.dstack([ramp, ramp.T[::-1], 255 - ramp])).save(path, compress_level=1)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", ["png", "tif"])
+def test_twelve_thousand_pixels_a_side_in_less_than_two_gigabytes(tmp_path: Path, format_: str) -> None:
+    torch.manual_seed(0)
+    args = {"num_feat": 4, "num_conv": 1}
+    weights = save_weights(tmp_path / "w.safetensors", Compact(**args).state_dict(), "Compact", args, 4)
+    source = _picture(tmp_path / "big.png", 3000)
+    out = tmp_path / "out"
+    peak = _peak_mib(
+        source, "-o", out, "--model", weights, "--device", "cpu", "--format", format_, "--max-memory", "1500M"
+    )
+    with Image.open(out / f"big.{format_}") as image:
+        assert image.size == (12_000, 12_000)
+    assert peak < 1500
+
+
+@pytest.mark.slow
+def test_a_network_with_large_features_keeps_the_limit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = {"num_feat": 64, "num_block": 1, "bn": False}
+    weights = save_weights(tmp_path / "w.safetensors", SRResNet(**options).state_dict(), "SRResNet", options, 4)
+    source = _picture(tmp_path / "big.png", 400)
+    arguments = (source, "-o", tmp_path / "out", "--model", weights, "--device", "cpu", "--overwrite")
+    tight, loose = (_peak_mib(*arguments, "--max-memory", limit) for limit in ("900M", "4G"))
+    assert tight < 900
+    assert tight < loose - 100
