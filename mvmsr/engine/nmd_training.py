@@ -23,6 +23,7 @@ from mvmsr.data.paired_dataset import PairedImageDataset
 from mvmsr.data.textured_crops import TexturedCrops
 from mvmsr.data.unnatural import blurry, noisy
 from mvmsr.engine.checkpoint import CheckpointError, clear_leftovers, latest_checkpoint, prune, save_checkpoint
+from mvmsr.engine.distributed_setup import cluster
 from mvmsr.engine.guard import NonFiniteLossError
 from mvmsr.engine.iteration import to_device
 from mvmsr.engine.logs import RunningMeans, StatsLog
@@ -104,8 +105,10 @@ def build_nmd(options: NMDOptions) -> NMDRun:
 
     Raises:
         OptionsError: a network or optimizer that the options do not describe.
-        SetupError: fewer pictures than are to be held out.
+        SetupError: fewer pictures than are to be held out, or several processes.
     """
+    if cluster() is not None:
+        raise SetupError("this training runs in one process; start it without torchrun or srun")
     device = pick_device(options.device)
     precision = pick_precision(options.precision, device)
     channels_last = pick_channels_last(options.channels_last, device, precision)
