@@ -155,11 +155,11 @@ class SeveralProcesses(Processes):
             self._leave_together()
             raise
         except BaseException as error:
+            self._watch.stop()  # which would else take this process for one that cannot leave
             if not isinstance(error, OtherProcessError):
                 self._watch.failed(self.rank, f"failed at {self._watch.what}: {type(error).__name__}: {error}")
                 _write_error_file(error)
                 time.sleep(1.5)  # until everybody has read it: the store may end with this process
-            self._watch.stop()
             raise
 
     def _leave_together(self) -> None:

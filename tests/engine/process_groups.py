@@ -11,7 +11,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 900
+"""For machines that have much else to do."""
 
 
 def free_port() -> int:
@@ -76,7 +77,9 @@ class Gang:
             pipe.send((function, args))
         results = []
         for rank, pipe in enumerate(self._pipes):
-            assert pipe.poll(PATIENCE_SECONDS), f"process {rank} does not answer"
+            if not pipe.poll(PATIENCE_SECONDS):
+                self.close()  # an answer that comes later would be taken for that to another question
+                raise TimeoutError(f"process {rank} does not answer")
             results.append(pipe.recv())
         errors = [f"process {rank}: {error}" for rank, (_, error) in enumerate(results) if error]
         assert not errors, "\n".join(errors)

@@ -111,6 +111,7 @@ def test_the_others_leave_and_name_it(
         assert "process 1 of 3 does not react (iteration 6)" in trace
         assert "in _fail" in trace
     if how == "raises":
+        processes[1].join(LEAVES_WITHIN_SECONDS)
         assert (tmp_path / "message1").read_text() == "ArithmeticError: a mistake in one process"
     assert [int(p.name) for p in list_checkpoints(tmp_path / "tiny" / "checkpoints")] == [2, 4]
     assert final_state(tmp_path / "tiny")["iteration"] == 4
