@@ -17,6 +17,7 @@ import numpy as np
 from mvmsr.color import rgb_to_gray, rgb_to_y
 from mvmsr.data.imresize import imresize
 from mvmsr.metrics.metric import Metric
+from mvmsr.metrics.niqe_flat_areas import difference_from_mean
 from mvmsr.metrics.protocol import Protocol, crop
 from mvmsr.pretrained import locate
 from mvmsr.registry import METRICS
@@ -25,7 +26,9 @@ BLOCK = 96
 """Side of the blocks, in pixels of the full-size picture, that statistics are fitted in."""
 FEATURES = 36
 ROUNDING_NOISE = 1e-10
-"""Coefficients below this are zero; one grey level under the window's smallest weight gives about 1e-6."""
+"""Coefficients below this are noise; one grey level under the window's smallest weight gives about 1e-6."""
+_BLOCKS_AT_ONCE = 4
+"""A few blocks and their products stay in the processor's cache."""
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
@@ -97,30 +100,39 @@ def normalise(picture: np.ndarray) -> np.ndarray:
     mean = _smooth(picture)
     deviation = np.sqrt(np.abs(_smooth(picture * picture) - mean * mean))
     coefficients = (picture - mean) / (deviation + 1)
-    # In flat areas only rounding noise is left, whose sign depends on the order of summation. The fits count negative
-    # and positive values, so that noise would move scores by up to 0.3; zero belongs to neither side.
-    coefficients[np.abs(coefficients) < ROUNDING_NOISE] = 0
+    # Where only rounding noise is left, scores depend on its sign, and that on the order of summation.
+    noisy = np.nonzero(np.abs(coefficients) < ROUNDING_NOISE)
+    if len(noisy[0]):
+        coefficients[noisy] = difference_from_mean(picture, *noisy)
     return coefficients
 
 
 def _smooth(picture: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import correlate1d
+    import cv2
 
     offsets = np.arange(-3, 4)
     taps = np.exp(-(offsets**2) / (2 * (7 / 6) ** 2))
     taps /= taps.sum()
-    return correlate1d(correlate1d(picture, taps, axis=0, mode="nearest"), taps, axis=1, mode="nearest")
+    return cv2.sepFilter2D(picture, cv2.CV_64F, taps, taps, borderType=cv2.BORDER_REPLICATE)
 
 
 def _features(blocks: np.ndarray) -> np.ndarray:
     """(B, side, side) -> (B, 18): shape and spread of the values, and of their products with four neighbours."""
     from scipy.special import gamma
 
-    alpha, left, right = fit_aggd(blocks.reshape(len(blocks), -1))
+    count, side, _ = blocks.shape
+    moments = np.empty((1 + len(SHIFTS), count, 5))
+    for start in range(0, count, _BLOCKS_AT_ONCE):
+        part = slice(start, start + _BLOCKS_AT_ONCE)
+        values = np.ascontiguousarray(blocks[part])
+        moments[0, part] = _moments(values.reshape(-1, side * side))
+        for number, shift in enumerate(SHIFTS, start=1):
+            products = values * np.roll(values, shift, axis=(1, 2))
+            moments[number, part] = _moments(products.reshape(-1, side * side))
+    alpha, left, right = _fit(moments[0], side * side)
     columns = [alpha, (left + right) / 2]
-    for shift in SHIFTS:
-        products = blocks * np.roll(blocks, shift, axis=(1, 2))
-        alpha, left, right = fit_aggd(products.reshape(len(blocks), -1))
+    for number in range(1, len(moments)):
+        alpha, left, right = _fit(moments[number], side * side)
         columns += [alpha, (right - left) * gamma(2 / alpha) / gamma(1 / alpha), left, right]
     return np.stack(columns, axis=1)
 
@@ -144,16 +156,35 @@ def fit_aggd(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         Three arrays (B,). Rows without negative or without positive values get nan scales and shape 0.2, as MATLAB's
         `min` over nan takes the first entry.
     """
+    return _fit(_moments(values), values.shape[1])
+
+
+def _moments(values: np.ndarray) -> np.ndarray:
+    """(B, n) -> (B, 5): how many are negative and positive, the sums of their squares, the sum of all magnitudes."""
+    positive = np.maximum(values, 0)
+    negative = positive - values
+    return np.stack(
+        [
+            [np.count_nonzero(row) for row in values < 0],  # several times as fast as with an axis
+            [np.count_nonzero(row) for row in values > 0],
+            np.einsum("bn,bn->b", negative, negative),
+            np.einsum("bn,bn->b", positive, positive),
+            negative.sum(axis=1) + positive.sum(axis=1),
+        ],
+        axis=1,
+    )
+
+
+def _fit(moments: np.ndarray, values_per_row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shape, left scale and right scale from `_moments`, as `fit_aggd` gives them."""
     from scipy.special import gamma
 
     shapes, ratios = _shape_table()
-    squares = values * values
-    negative, positive = values < 0, values > 0
+    negatives, positives, left_squares, right_squares, magnitudes = moments.T
     with np.errstate(invalid="ignore", divide="ignore"):
-        left = np.sqrt((squares * negative).sum(axis=1) / negative.sum(axis=1))
-        right = np.sqrt((squares * positive).sum(axis=1) / positive.sum(axis=1))
+        left, right = np.sqrt(left_squares / negatives), np.sqrt(right_squares / positives)
         skew = left / right
-        ratio = np.abs(values).mean(axis=1) ** 2 / squares.mean(axis=1)
+        ratio = (magnitudes / values_per_row) ** 2 / ((left_squares + right_squares) / values_per_row)
         ratio *= (skew**3 + 1) * (skew + 1) / (skew**2 + 1) ** 2
     alpha = shapes[_nearest(ratios, ratio)]
     spread = np.sqrt(gamma(1 / alpha) / gamma(3 / alpha))
