@@ -86,3 +86,13 @@ def test_refusals(function, array: np.ndarray, error: type[Exception], message: 
 def test_tensor_refusals(tensor: torch.Tensor, error: type[Exception]) -> None:
     with pytest.raises(error, match="rgb_to_y_tensor: expected"):
         rgb_to_y_tensor(tensor, round_y=False)
+
+
+@pytest.mark.parametrize("round_y", [True, False])
+def test_large_pictures_are_done_in_strips_without_a_difference(round_y: bool) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (300, 700, 3), dtype=np.uint8)
+    weighted = rgb.astype(np.int64) @ np.array([65481, 128553, 24966])
+    expected = (weighted + 127_500) // 255_000 + 16 if round_y else weighted / 255_000 + 16
+    assert np.array_equal(rgb_to_y(rgb, round_y), expected)
+    assert np.array_equal(rgb_to_y(rgb[4:-4, 4:-4], round_y), expected[4:-4, 4:-4])
+    assert np.array_equal(rgb_to_y(rgb[:, 0], round_y), expected[:, 0])

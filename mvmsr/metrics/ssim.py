@@ -8,6 +8,7 @@ Source: Wang et al., "Image quality assessment: from error visibility to structu
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from mvmsr.registry import METRICS
 
 WINDOW_SIZE = 11
 WINDOW_SIGMA = 1.5
+TILE_HEIGHT, TILE_WIDTH = 48, 512
 
 
 def ssim(
@@ -44,31 +46,76 @@ def ssim(
         raise ValueError(
             f"ssim: {first.shape[2]}x{first.shape[1]} pixels are fewer than the {WINDOW_SIZE}x{WINDOW_SIZE} window"
         )
+    margin = WINDOW_SIZE // 2
+    means = []
+    for pair in zip(first, second, strict=True):
+        if window == "zero_pad":
+            means.append(_mean_ssim(*(np.pad(plane, margin) for plane in pair), data_range))
+        else:
+            means.append(_mean_ssim(*pair, data_range))
+    return float(np.mean(means))
+
+
+def _mean_ssim(first: np.ndarray, second: np.ndarray, data_range: float) -> float:
+    """Over all positions where the whole window fits: (H, W) twice -> a scalar.
+
+    Tile by tile in the same memory: six maps of a tile stay in the processor's cache, those of a picture do not.
+    """
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    # One plane at a time: five float64 maps of a plane stay in the processor's cache far longer than fifteen.
-    return float(np.mean([_ssim_map(a, b, window, c1, c2).mean() for a, b in zip(first, second, strict=True)]))
+    around = WINDOW_SIZE - 1
+    height, width = first.shape[0] - around, first.shape[1] - around
+    memory = np.empty((6, (min(TILE_HEIGHT, height) + around) * (min(TILE_WIDTH, width) + around)))
+    total = 0.0
+    for top in range(0, height, TILE_HEIGHT):
+        rows = slice(top, min(top + TILE_HEIGHT, height) + around)
+        for left in range(0, width, TILE_WIDTH):
+            columns = slice(left, min(left + TILE_WIDTH, width) + around)
+            total += _sum_of_ssim(first[rows, columns], second[rows, columns], memory, c1, c2)
+    return total / (height * width)
 
 
-def _ssim_map(first: np.ndarray, second: np.ndarray, window: str, c1: float, c2: float) -> np.ndarray:
-    mean1, mean2 = _smooth(first, window), _smooth(second, window)
-    squared_means = mean1 * mean1 + mean2 * mean2
-    product_of_means = mean1 * mean2
-    covariance = _smooth(first * second, window) - product_of_means
-    # Only the sum of the variances enters, so one smoothing does for both.
-    variances = _smooth(first * first + second * second, window) - squared_means
-    similarity = (2 * product_of_means + c1) * (2 * covariance + c2)
-    similarity /= (squared_means + c1) * (variances + c2)
-    return similarity
+def _sum_of_ssim(first: np.ndarray, second: np.ndarray, memory: np.ndarray, c1: float, c2: float) -> float:
+    """Over one tile, by sum s and difference d of the two, in which the formula takes fewer steps.
 
-
-def _smooth(plane: np.ndarray, window: str) -> np.ndarray:
-    """The window's weighted mean at every position: separable, 22 multiplications a pixel instead of 121."""
+    4 m1 m2 = ms^2 - md^2, 2 (m1^2 + m2^2) = ms^2 + md^2, and the same holds for covariance and variances.
+    """
     import cv2
 
-    margin = WINDOW_SIZE // 2
-    taps = cv2.getGaussianKernel(WINDOW_SIZE, WINDOW_SIGMA, cv2.CV_64F)
-    smooth = cv2.sepFilter2D(plane, cv2.CV_64F, taps, taps, borderType=cv2.BORDER_CONSTANT)
-    return smooth if window == "zero_pad" else smooth[margin:-margin, margin:-margin]
+    total, difference, squares, other_squares, mean, other_mean = (
+        part[: first.size].reshape(first.shape) for part in memory
+    )
+    cv2.add(first, second, dst=total)
+    cv2.subtract(first, second, dst=difference)
+    np.multiply(total, total, out=squares)
+    np.multiply(difference, difference, out=other_squares)
+    mean, other_mean = _smooth(total, mean), _smooth(difference, other_mean)
+    spread, other_spread = _smooth(squares, total), _smooth(other_squares, difference)
+    mean *= mean
+    other_mean *= other_mean
+    spread -= mean
+    other_spread -= other_mean
+    similarity = cv2.addWeighted(mean, 0.5, other_mean, -0.5, c1)
+    similarity *= cv2.addWeighted(spread, 0.5, other_spread, -0.5, c2)
+    largest = cv2.addWeighted(mean, 0.5, other_mean, 0.5, c1)
+    largest *= cv2.addWeighted(spread, 0.5, other_spread, 0.5, c2)
+    similarity /= largest
+    return float(similarity.sum())
+
+
+def _smooth(tile: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """The window's weighted mean where it fits, within `out`: separable, 22 multiplications a pixel instead of 121."""
+    import cv2
+
+    taps, margin = _taps(), WINDOW_SIZE // 2
+    cv2.sepFilter2D(tile, cv2.CV_64F, taps, taps, dst=out, borderType=cv2.BORDER_CONSTANT)
+    return out[margin:-margin, margin:-margin]
+
+
+@lru_cache(maxsize=1)
+def _taps() -> np.ndarray:
+    import cv2
+
+    return cv2.getGaussianKernel(WINDOW_SIZE, WINDOW_SIGMA, cv2.CV_64F)
 
 
 @METRICS.register("ssim")

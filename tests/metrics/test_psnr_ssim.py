@@ -77,6 +77,35 @@ def test_ssim_is_scikit_images_where_conventions_meet() -> None:
     assert ssim(gt[None, ..., 1].astype(float), sr[None, ..., 1].astype(float)) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(11, 11), (58, 522), (59, 523), (130, 600)])
+def test_ssim_in_tiles_is_that_of_the_whole(shape: tuple[int, int]) -> None:
+    from scipy.ndimage import correlate1d
+
+    rng = np.random.default_rng(0)
+    first = rng.uniform(0, 255, shape)
+    second = first + rng.normal(0, 9, shape)
+    taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    taps /= taps.sum()
+
+    def smooth(plane: np.ndarray) -> np.ndarray:
+        return correlate1d(correlate1d(plane, taps, 0), taps, 1)[5:-5, 5:-5]
+
+    m1, m2 = smooth(first), smooth(second)
+    v1, v2 = smooth(first**2) - m1**2, smooth(second**2) - m2**2
+    cov = smooth(first * second) - m1 * m2
+    similarity = (2 * m1 * m2 + 6.5025) * (2 * cov + 58.5225) / ((m1**2 + m2**2 + 6.5025) * (v1 + v2 + 58.5225))
+    assert ssim(first[None], second[None]) == pytest.approx(similarity.mean(), abs=1e-12)
+
+
+def test_psnr_in_parts_is_that_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(0, 255, (2, 3, 150, 301))
+    expected = 10 * math.log10(255**2 / np.mean((first - second) ** 2))
+    assert psnr(first, second) == pytest.approx(expected, abs=1e-10)
+    with pytest.raises(ValueError, match="empty"):
+        psnr(np.zeros((0, 3)), np.zeros((0, 3)))
+
+
 def test_zero_padding_equals_padding_by_hand() -> None:
     sr, gt = pair(3, 12, 14)
     first, second = (np.pad(image[..., 0].astype(float), 5) for image in (sr, gt))
