@@ -21,7 +21,7 @@ from mvmsr.data.image_io import read_picture, read_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair
 from mvmsr.metrics.metric import FidelityMetric, Metric
-from mvmsr.metrics.protocol import Protocol, ProtocolError, crop
+from mvmsr.metrics.protocol import Protocol, ProtocolError, crop, planes
 
 logger = logging.getLogger(__name__)
 
@@ -182,9 +182,15 @@ def score_picture(
     scores: dict[str, float | None] = {}
     notes: dict[str, str] = {}
     height, width = gt.shape[:2]
+    compared: tuple[np.ndarray, np.ndarray] | None = None
     for key, metric in metrics.items():
-        reason = metric.limitation(height, width, protocol)
-        value = math.nan if reason else metric(sr, gt, protocol)
+        if reason := metric.limitation(height, width, protocol):
+            value = math.nan
+        elif isinstance(metric, FidelityMetric):  # luma is taken once for all of them
+            compared = compared or (planes(sr, protocol), planes(gt, protocol))
+            value = metric.compare(*compared, protocol)
+        else:
+            value = metric(sr, gt, protocol)
         if math.isnan(value):
             notes[key] = reason or "not a number"
         scores[key] = None if math.isnan(value) else value
