@@ -26,6 +26,7 @@ def fold_batch_norm(module: nn.Module) -> int:
         for (_, conv), (name, norm) in pairwise(list(part.named_children())):
             if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or norm.running_mean is None:
                 continue
+            assert norm.running_var is not None
             conv.weight, conv.bias = fuse_conv_bn_weights(  # type: ignore[assignment]
                 conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )

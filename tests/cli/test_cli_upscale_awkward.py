@@ -74,7 +74,7 @@ def _bad(folder: Path) -> dict[str, str]:
     (folder / "text.png").write_text("no picture at all")
     (folder / "bomb.png").write_bytes(_png_of_size(100_000, 100_000))
     frames = [Image.fromarray(_noise(4, 4)), Image.fromarray(255 - _noise(4, 4))]
-    for name in ("moving.gif", "moving.webp", "moving.png", "pages.tif"):
+    for name in ("film.gif", "moving.webp", "moving.png", "pages.tif"):
         frames[0].save(folder / name, save_all=True, append_images=frames[1:])
     return {
         "empty.png": "is empty",
