@@ -82,7 +82,7 @@ def _bad(folder: Path) -> dict[str, str]:
         "cut.jpg": "truncated or damaged",
         "text.png": "not a picture in a known format",
         "bomb.png": "too large to be decoded safely",
-        **dict.fromkeys(("moving.gif", "moving.webp", "moving.png", "pages.tif"), "holds 2 frames"),
+        **dict.fromkeys(("film.gif", "moving.webp", "moving.png", "pages.tif"), "holds 2 frames"),
     }
 
 
