@@ -33,12 +33,14 @@ class _Gather(Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, processes: SeveralProcesses) -> Tensor:
+        """All rows, those of the first process first."""
         ctx.first, ctx.count = processes.rank * len(rows), len(rows)
         return processes.gather_plain(rows)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """This process's share of the gradient."""
         return grad.narrow(0, ctx.first, ctx.count), None
 
 
@@ -63,6 +65,7 @@ class SeveralProcesses(Processes):
         self._patient = True
 
     def gather(self, rows: Tensor) -> Tensor:
+        """See `Processes.gather`."""
         return _Gather.apply(rows, self)
 
     def gather_plain(self, rows: Tensor) -> Tensor:
@@ -73,11 +76,13 @@ class SeveralProcesses(Processes):
         return torch.cat(parts)
 
     def sum(self, tensor: Tensor) -> Tensor:
+        """See `Processes.sum`."""
         total = tensor.detach().clone(memory_format=torch.contiguous_format)
         self._do(lambda: distributed.all_reduce(total, group=self._tensors))
         return total
 
     def exchange(self, parameters: Sequence[nn.Parameter], values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See `Processes.exchange`."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         shares = torch.stack([value.detach().double() / self.size for value in values.values()])
         under_way = []
@@ -92,6 +97,7 @@ class SeveralProcesses(Processes):
         return {name: mean.to(values[name].dtype) for name, mean in zip(values, shares.unbind(), strict=True)}
 
     def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
+        """See `Processes.copy_from_first`."""
         with torch.no_grad():
             for tensor in tensors:
                 values = tensor.detach().contiguous()
@@ -99,16 +105,19 @@ class SeveralProcesses(Processes):
                 tensor.copy_(values)
 
     def largest(self, number: int) -> int:
+        """See `Processes.largest`."""
         value = torch.tensor(number, dtype=torch.int64)
         self._do(lambda: distributed.all_reduce(value, op=distributed.ReduceOp.MAX, group=self._host))
         return int(value)
 
     def collect(self, value: T) -> list[T]:
+        """See `Processes.collect`."""
         values: list[Any] = [None] * self.size
         self._do(lambda: distributed.all_gather_object(values, value, group=self._host))
         return values
 
     def first(self, what: str, function: Callable[[], T]) -> T:
+        """See `Processes.first`."""
         outcome: list[Any] = [None, None]
         failure: Exception | None = None
         if self.rank == 0:
@@ -125,6 +134,7 @@ class SeveralProcesses(Processes):
         return outcome[0]
 
     def meet(self, what: str) -> None:
+        """See `Processes.meet`."""
         self._watch.calls += 1
         before, self._watch.what = self._watch.what, f"{what} ({self._watch.what})"
         key, began = f"meeting/{self._watch.calls}", time.monotonic()
@@ -144,10 +154,12 @@ class SeveralProcesses(Processes):
         self._watch.what = before
 
     def at(self, what: str, patient: bool = False) -> None:
+        """See `Processes.at`."""
         self._watch.what, self._patient = what, patient
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        """See `Processes.running`."""
         try:
             yield
             self._leave_together()

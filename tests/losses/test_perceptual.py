@@ -169,11 +169,13 @@ def test_names_the_network_it_needs() -> None:
         "layers": ["pool2", "pool5"],
         "use_input_norm": False,
         "range_norm": True,
+        "weights": "vgg16",
     }
 
 
 def test_the_network_it_needs_can_be_built() -> None:
     spec = PerceptualLoss.extractor_spec({"relu1_1": 1.0, "conv1_2": 0.1})
+    assert spec.pop("weights") == "vgg19"  # for the engine, which fills the network
     extractor = getattr(mvmsr.archs, spec.pop("type"))(**spec)
     term = PerceptualLoss(extractor, {"relu1_1": 1.0, "conv1_2": 0.1})
     sr, gt = (x.float() for x in pictures())
