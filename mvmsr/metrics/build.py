@@ -55,14 +55,7 @@ def build_metric(
         ValueError: an argument that it does not take.
         MissingWeights: it needs a file that is not on this machine.
     """
-    cls: Callable[..., Metric]
-    if name.startswith(PYIQA_PREFIX):
-        from mvmsr.metrics.pyiqa_metric import Pyiqa  # pyiqa takes seconds to import
-
-        cls, preset = Pyiqa, {"metric": name.removeprefix(PYIQA_PREFIX)}
-    else:
-        type_name, preset = VARIANTS.get(name, (name, {}))
-        cls = METRICS.get(type_name)
+    cls, preset = _constructor(name)
     accepted = inspect.signature(cls).parameters
     chosen = {**preset, **(arguments or {})}
     for key in chosen:
@@ -71,6 +64,16 @@ def build_metric(
             raise ValueError(f"metric {name!r} takes no {key!r}.{did_you_mean(key, accepted)} It takes: {listed}.")
     surroundings = {"device": device, "weights_dir": weights_dir}
     return cls(**{key: value for key, value in surroundings.items() if key in accepted}, **chosen)
+
+
+def _constructor(name: str) -> tuple[Callable[..., Metric], dict[str, Any]]:
+    """The class behind a name, and the arguments that the name stands for."""
+    if name.startswith(PYIQA_PREFIX):
+        from mvmsr.metrics.pyiqa_metric import Pyiqa  # pyiqa takes seconds to import
+
+        return Pyiqa, {"metric": name.removeprefix(PYIQA_PREFIX)}
+    type_name, preset = VARIANTS.get(name, (name, {}))
+    return METRICS.get(type_name), preset
 
 
 def build_metrics(

@@ -67,7 +67,7 @@ def _fused(value: np.ndarray, factor: float, term: np.ndarray) -> np.ndarray:
     """value * factor + term rounded once: the product and the sum with their errors (Dekker 1971, Knuth 1969)."""
     product = value * factor
     value_high, value_low = _split(value)
-    factor_high, factor_low = _split(np.float64(factor))
+    factor_high, factor_low = _split(np.asarray(factor))
     lost = value_high * factor_high - product + value_high * factor_low + value_low * factor_high
     lost += value_low * factor_low
     total = product + term
@@ -75,7 +75,7 @@ def _fused(value: np.ndarray, factor: float, term: np.ndarray) -> np.ndarray:
     return total + (lost + ((product - (total - added)) + (term - added)))
 
 
-def _split(value: np.ndarray | np.float64) -> tuple[np.ndarray, np.ndarray]:
+def _split(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two halves of the mantissa, whose products are exact."""
     scaled = value * 134217729.0  # 2^27 + 1
     high = scaled - (scaled - value)

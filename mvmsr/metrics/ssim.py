@@ -48,11 +48,11 @@ def ssim(
         )
     margin = WINDOW_SIZE // 2
     means = []
-    for pair in zip(first, second, strict=True):
+    for one, other in zip(first, second, strict=True):
         if window == "zero_pad":
-            means.append(_mean_ssim(*(np.pad(plane, margin) for plane in pair), data_range))
+            means.append(_mean_ssim(np.pad(one, margin), np.pad(other, margin), data_range))
         else:
-            means.append(_mean_ssim(*pair, data_range))
+            means.append(_mean_ssim(one, other, data_range))
     return float(np.mean(means))
 
 
@@ -94,12 +94,11 @@ def _sum_of_ssim(first: np.ndarray, second: np.ndarray, memory: np.ndarray, c1: 
     other_mean *= other_mean
     spread -= mean
     other_spread -= other_mean
-    similarity = cv2.addWeighted(mean, 0.5, other_mean, -0.5, c1)
-    similarity *= cv2.addWeighted(spread, 0.5, other_spread, -0.5, c2)
-    largest = cv2.addWeighted(mean, 0.5, other_mean, 0.5, c1)
-    largest *= cv2.addWeighted(spread, 0.5, other_spread, 0.5, c2)
-    similarity /= largest
-    return float(similarity.sum())
+    similarity = np.asarray(cv2.addWeighted(mean, 0.5, other_mean, -0.5, c1))
+    similarity *= np.asarray(cv2.addWeighted(spread, 0.5, other_spread, -0.5, c2))
+    largest = np.asarray(cv2.addWeighted(mean, 0.5, other_mean, 0.5, c1))
+    largest *= np.asarray(cv2.addWeighted(spread, 0.5, other_spread, 0.5, c2))
+    return float(np.divide(similarity, largest, out=similarity).sum())
 
 
 def _smooth(tile: np.ndarray, out: np.ndarray) -> np.ndarray:

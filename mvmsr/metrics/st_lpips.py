@@ -94,6 +94,21 @@ class Blur(nn.Module):
         return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), self.filt, stride=2, groups=x.shape[1])
 
 
+class Scaling(nn.Module):
+    """(x - shift) / scale per colour; the published files hold both."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(1, 3, 1, 1))
+        self.register_buffer("scale", torch.ones(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.shift) / self.scale
+
+
 def _alex() -> list[list[nn.Module]]:
     """AlexNet's five stages."""
 
@@ -134,9 +149,7 @@ class ShiftTolerantNetwork(nn.Module):
     def __init__(self, net: str) -> None:
         super().__init__()
         stages = _alex() if net == "alex" else _vgg()
-        self.scaling_layer = nn.Module()
-        self.scaling_layer.register_buffer("shift", torch.zeros(1, 3, 1, 1))
-        self.scaling_layer.register_buffer("scale", torch.ones(1, 3, 1, 1))
+        self.scaling_layer = Scaling()
         self.net, self.stages = nn.Module(), len(stages)
         position = 0  # layers are numbered through all stages
         for number, layers in enumerate(stages):
@@ -151,7 +164,7 @@ class ShiftTolerantNetwork(nn.Module):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The stages' outputs (N, C, h, w), each place's channels scaled to unit length."""
-        x = (x - self.scaling_layer.shift) / self.scaling_layer.scale
+        x = self.scaling_layer(x)
         found = []
         for number in range(1, self.stages + 1):
             x = self.net.get_submodule(f"slice{number}")(x)

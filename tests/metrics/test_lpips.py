@@ -47,6 +47,19 @@ def test_equals_the_package_bit_for_bit(trunk: tuple[Path, torch.nn.Module]) -> 
     assert (metric.name, metric.higher_is_better) == ("lpips", False)
 
 
+@pytest.mark.slow
+def test_equals_the_package_bit_for_bit_with_vgg(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    theirs = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+    published = {"features." + key.split(".", 1)[1]: value for key, value in theirs.net.state_dict().items()}
+    torch.save(published, tmp_path / "vgg16-397923af.pth")
+    metric = Lpips("vgg", device="cpu", weights_dir=tmp_path)
+    sr, gt = pictures(1)
+    with torch.no_grad():
+        expected = float(theirs(to_signed(sr), to_signed(gt)))
+    assert (metric.name, metric(sr, gt, PROTOCOL)) == ("lpips_vgg", expected)
+
+
 def test_global_random_numbers_are_untouched(trunk: tuple[Path, torch.nn.Module]) -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)

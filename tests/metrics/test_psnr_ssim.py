@@ -97,6 +97,15 @@ def test_ssim_in_tiles_is_that_of_the_whole(shape: tuple[int, int]) -> None:
     assert ssim(first[None], second[None]) == pytest.approx(similarity.mean(), abs=1e-12)
 
 
+def test_psnr_is_scikit_images() -> None:
+    from skimage.metrics import peak_signal_noise_ratio
+
+    sr, gt = pair(8)
+    assert Psnr()(sr, gt, make_protocol("rgb_zero_pad", 4)) == pytest.approx(
+        peak_signal_noise_ratio(gt, sr, data_range=255), abs=1e-9
+    )
+
+
 def test_psnr_in_parts_is_that_of_the_whole() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.uniform(0, 255, (2, 3, 150, 301))
