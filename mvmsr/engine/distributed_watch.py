@@ -147,9 +147,11 @@ class Watch:
         blamed = self._failure is not None and self._failure[0] == self.rank
         if self._stopped.wait(BEAT_SECONDS if blamed else _GRACE_SECONDS):
             return
-        print(f"process {self.rank} of {self.size} does not react ({self.what}); it ends here:", file=sys.stderr)
-        faulthandler.dump_traceback(file=sys.__stderr__ or 2, all_threads=True)
-        os._exit(1)
+        try:
+            print(f"process {self.rank} of {self.size} does not react ({self.what}); it ends here:", file=sys.stderr)
+            faulthandler.dump_traceback(file=2, all_threads=True)
+        finally:  # whatever became of its error stream
+            os._exit(1)
 
 
 def _at(sign: _Sign | None) -> str:

@@ -96,7 +96,7 @@ def in_double(folder: Path, pictures: Path, networks: str, update: str, changes:
 
 def share(experiment: Experiment, seed: int = 0) -> Images:
     """This process's part of a batch of noise."""
-    whole = random_images(BATCH, 32, seed)
+    whole = random_images(BATCH, 16, seed)
     rank, count = experiment.processes.rank, BATCH // experiment.processes.size
     rows = slice(rank * count, (rank + 1) * count)
     return Images(whole.lq[rows].double(), whole.gt[rows].double(), whole.names[rows])

@@ -45,7 +45,7 @@ def test_every_registered_loss_is_tried() -> None:
     assert set(VARIANTS) == set(LOSSES.names())
 
 
-@pytest.mark.parametrize("what", FUNCTIONS)
+@pytest.mark.parametrize("what", ["combinations", "terms", pytest.param("twenty iterations", marks=pytest.mark.slow)])
 def test_gradients_values_and_statistics_are_those_of_one_process(
     what: str, gang: Gang, alone: Callable[[str], Any], pictures: Path, tmp_path: Path
 ) -> None:
