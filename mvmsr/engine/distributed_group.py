@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from mvmsr.engine.distributed import OtherProcessError, Processes
-from mvmsr.engine.distributed_watch import Watch
+from mvmsr.engine.distributed_watch import BEAT_SECONDS, Watch
 from mvmsr.engine.stop import Stopped
 
 T = TypeVar("T")
@@ -171,7 +171,8 @@ class SeveralProcesses(Processes):
             if not isinstance(error, OtherProcessError):
                 self._watch.failed(self.rank, f"failed at {self._watch.what}: {type(error).__name__}: {error}")
                 _write_error_file(error)
-                time.sleep(1.5)  # until everybody has read it: the store may end with this process
+            if self.rank == 0 or not isinstance(error, OtherProcessError):
+                time.sleep(2.5 * BEAT_SECONDS)  # until everybody has read it: the store may end with this process
             raise
 
     def _leave_together(self) -> None:

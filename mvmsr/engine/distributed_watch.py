@@ -123,7 +123,7 @@ class Watch:
             return None
 
     def _store_is_gone(self, error: RuntimeError) -> OtherProcessError:
-        return OtherProcessError(f"process 0 or its launcher is gone; process {self.rank} of {self.size} ends: {error}")
+        return OtherProcessError(f"process 0 of {self.size} or its launcher is gone; process {self.rank} ends: {error}")
 
     def _beat(self) -> None:
         where = f"process id {os.getpid()} on {socket.gethostname()}"
@@ -135,7 +135,8 @@ class Watch:
                     self._store.set(f"sign/{self.rank}", json.dumps([beat, self.calls, self.what, where]))
                     told = self._store.check(["failure"])
             except RuntimeError:
-                return
+                self._failure = self._failure or (0, "or its launcher is gone")
+                told = True
             if told:
                 self.failure()
                 self._leave()

@@ -85,8 +85,8 @@ def start() -> Iterator[Callable[..., list[BaseProcess]]]:
     ("how", "said"),
     [
         ("raises", "failed at iteration 6: ArithmeticError: a mistake in one process (this is process {rank})"),
-        ("is killed", "gives no sign of life (killed or stopped), last seen at iteration "),
-        pytest.param("is stopped", "(killed or stopped), last seen at iteration ", marks=pytest.mark.slow),
+        ("is killed", "gives no sign of life (killed or stopped), last seen at "),
+        pytest.param("is stopped", "(killed or stopped), last seen at ", marks=pytest.mark.slow),
         pytest.param("hangs", "hangs at iteration 6", marks=pytest.mark.slow),
     ],
 )
