@@ -19,7 +19,7 @@ from mvmsr.registry import METRICS
 
 WINDOW_SIZE = 11
 WINDOW_SIGMA = 1.5
-TILE_HEIGHT, TILE_WIDTH = 48, 512
+TILE_HEIGHT, TILE_WIDTH = 128, 256
 
 
 def ssim(
