@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -88,7 +89,7 @@ class SeveralProcesses(Processes):
         under_way = []
         for bucket in [*_buckets(gradients), [shares]]:
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
-            work = self._do(lambda flat=flat: distributed.all_reduce(flat, group=self._tensors, async_op=True))
+            work = self._do(partial(distributed.all_reduce, flat, group=self._tensors, async_op=True))
             under_way.append((bucket, flat, work))
         for bucket, flat, work in under_way:
             self._do(work.wait, counts=False)
@@ -101,7 +102,7 @@ class SeveralProcesses(Processes):
         with torch.no_grad():
             for tensor in tensors:
                 values = tensor.detach().contiguous()
-                self._do(lambda values=values: distributed.broadcast(values, src=0, group=self._tensors))
+                self._do(partial(distributed.broadcast, values, src=0, group=self._tensors))
                 tensor.copy_(values)
 
     def largest(self, number: int) -> int:

@@ -56,7 +56,8 @@ class Validation:
             module, experiment.options.scale, experiment.device, experiment.precision, experiment.channels_last
         )
         processes = experiment.processes
-        mine: list[list[ImageScore]] | None = []
+        done: list[list[ImageScore]] = []
+        mine: list[list[ImageScore]] | None = done
         try:
             for number, image_set in enumerate(self.sets):
                 share = slice(processes.rank, None, processes.size)
@@ -64,7 +65,7 @@ class Validation:
                 part = replace(image_set, pairs=image_set.pairs[share])
                 writer = _SampleWriter(self, part, folder, iteration, samples, stop)
                 processes.at(f"validation on {image_set.name} after iteration {iteration}", patient=True)
-                mine.append(evaluate(restorer, part, self.metrics, self.protocol, writer))
+                done.append(evaluate(restorer, part, self.metrics, self.protocol, writer))
         except _StoppedError:
             mine = None
         finally:

@@ -13,6 +13,7 @@ from tiny_runs import random_images, tiny_options
 from torch import Tensor, nn
 
 from mvmsr.engine.build import Experiment, build
+from mvmsr.engine.distributed_batch_norm import synchronise_batch_norm
 from mvmsr.engine.iteration import run_iteration
 from mvmsr.engine.objective import terms_by_network
 from mvmsr.engine.step import Images, Networks
@@ -163,4 +164,36 @@ def of_twenty_iterations(folder: Path, pictures: Path) -> dict[str, dict[str, An
                 run_iteration(experiment, [share(experiment, k)])
         modules = {**experiment.modules, "average": experiment.ema}
         found[update] = {f"{n} {k}": t.numpy().copy() for n, m in modules.items() for k, t in m.state_dict().items()}
+    return found
+
+
+def of_layers(folder: Path, pictures: Path) -> dict[str, dict[str, Any]]:
+    """Batch normalisation with all its options, twice; in one process PyTorch's own layers."""
+    layers = {
+        "1d": (nn.BatchNorm1d(4), (BATCH, 4)),
+        "1d, long": (nn.BatchNorm1d(4, momentum=None), (BATCH, 4, 5)),
+        "2d": (nn.BatchNorm2d(4, eps=0.1), (BATCH, 4, 3, 2)),
+        "without weights": (nn.BatchNorm2d(4, affine=False, momentum=0.3), (BATCH, 4, 3, 2)),
+        "without memory": (nn.BatchNorm2d(4, track_running_stats=False), (BATCH, 4, 3, 2)),
+        "3d": (nn.BatchNorm3d(4), (BATCH, 4, 2, 2, 2)),
+    }
+    processes = in_double(folder, pictures, "G", "alternating", {}).processes
+    found: dict[str, dict[str, Any]] = {}
+    with processes.running():
+        for label, (layer, shape) in layers.items():
+            generator = torch.Generator().manual_seed(1)
+            net: nn.Module = nn.Sequential(layer.double())
+            net.load_state_dict({k: v + 0.5 if v.is_floating_point() else v for k, v in net.state_dict().items()})
+            net = synchronise_batch_norm(net, processes) if processes.size > 1 else net
+            for _ in range(2):
+                x, target = (3 + torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+                x = x.requires_grad_()
+                part = slice(processes.rank * BATCH // processes.size, (processes.rank + 1) * BATCH // processes.size)
+                y = net(x[part])
+                gradients = torch.autograd.grad((y * target[part] ** 2).sum(), [x, *net.parameters()])
+            outcome = {"y": processes.gather(y), **dict(zip(["x", "weight", "bias"], gradients, strict=False))}
+            for name in outcome.keys() - {"y"}:
+                outcome[name] = processes.sum(outcome[name])
+            outcome |= dict(net.named_buffers()) | {"judged": net.eval()(x)}
+            found[label] = {name: tensor.detach().numpy().copy() for name, tensor in outcome.items()}
     return found

@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 import torch
 from process_groups import Gang
-from shared_gradients import VARIANTS, of_combinations, of_terms, of_twenty_iterations
+from shared_gradients import VARIANTS, of_combinations, of_layers, of_terms, of_twenty_iterations
 
 from mvmsr.registry import LOSSES
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no torch.distributed")
 
-FUNCTIONS = {"combinations": of_combinations, "terms": of_terms, "twenty iterations": of_twenty_iterations}
+FUNCTIONS = {
+    "layers": of_layers,
+    "combinations": of_combinations,
+    "terms": of_terms,
+    "twenty iterations": of_twenty_iterations,
+}
 SIZES = [2, pytest.param(4, marks=pytest.mark.slow)]
 
 
@@ -45,7 +50,9 @@ def test_every_registered_loss_is_tried() -> None:
     assert set(VARIANTS) == set(LOSSES.names())
 
 
-@pytest.mark.parametrize("what", ["combinations", "terms", pytest.param("twenty iterations", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "what", ["layers", "combinations", "terms", pytest.param("twenty iterations", marks=pytest.mark.slow)]
+)
 def test_gradients_values_and_statistics_are_those_of_one_process(
     what: str, gang: Gang, alone: Callable[[str], Any], pictures: Path, tmp_path: Path
 ) -> None:
