@@ -66,7 +66,8 @@ def make_weights(network: str, folder: Path, picture: np.ndarray) -> None:
 
 
 def ours(network: str, folder: Path) -> Enlarge:
-    """Our upscaler, everything on `auto`."""
+    """Our upscaler, everything on `auto`, with the large pages that the command asks for."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from mvmsr.inference import Upscaler
 
     return Upscaler(folder / "ours.safetensors", device="cpu").upscale_array
