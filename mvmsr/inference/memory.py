@@ -12,6 +12,8 @@ MIN_TILE = 16
 MAX_TILE = {"cuda": 1024}
 _MAX_TILE_ELSEWHERE = 512
 _MEMORY_SHARE = 0.5
+_SLACK = 16
+"""This part of a limit stays free: the allocator rounds up, and large pages are taken whole."""
 _ROW_COPIES = 3
 """Bands that are alive at once: the one that grows, the one before it, and its integers on the way to the file."""
 _M_MMAP_THRESHOLD = -3  # of malloc.h
@@ -45,7 +47,7 @@ def auto_tile(
     free = free_memory(device)
     budget = None if free is None else int(free * _MEMORY_SHARE)
     if limit is not None:
-        left = limit - used_memory(device)
+        left = limit - limit // _SLACK - used_memory(device)
         budget = left if free is None else min(left, free)
     if budget is None:
         return round_down(FALLBACK_TILE, multiple)
@@ -59,7 +61,7 @@ def auto_tile(
         needed = area * (MIN_TILE + 2 * margin) ** 2 + MIN_TILE * rows
         raise MemoryError(
             f"the smallest tiles of this network need about {mebibytes(needed)} more and "
-            f"{mebibytes(limit - budget)} are taken already, but only {mebibytes(limit)} are allowed; raise the limit"
+            f"{mebibytes(limit - budget)} are taken or kept free, but only {mebibytes(limit)} are allowed; raise the limit"
         )
     largest = MAX_TILE.get(device.type, _MAX_TILE_ELSEWHERE)
     return round_down(min(max(side, MIN_TILE if limit is not None else 2 * MIN_TILE), largest), multiple)
