@@ -20,6 +20,7 @@ from mvmsr.registry import LOSSES
 
 CosReduce = Literal["per_sample", "batch_sum"]
 Hinge = Literal["relu", "softplus"]
+Triplets = Literal["shuffle", "all"]
 TripletPreset = Literal["paper", "official"]
 
 _COS_EPS = 1e-6
@@ -69,10 +70,7 @@ def triplet_margins(
         ValueError: embeddings of unequal shapes or a single row, indices not int64 of shape (N,), unknown cos_reduce.
     """
     one_of("cos_reduce", cos_reduce, ("per_sample", "batch_sum"))
-    check_paired_embeddings(gt_embeddings, sr_embeddings)
-    rows = len(gt_embeddings)
-    if rows < 2:
-        raise ValueError("expected a batch of at least 2 embeddings, got 1; an anchor needs another point as positive")
+    rows = _check_rows(gt_embeddings, sr_embeddings)
     for name, index in (("positive_index", positive_index), ("negative_index", negative_index)):
         if index.shape != (rows,) or index.dtype != torch.int64:
             raise ValueError(
@@ -84,6 +82,44 @@ def triplet_margins(
     distance_negative = (gt_embeddings - negative).square().sum(dim=1)
     direction = cosines if cos_reduce == "per_sample" else cosines.sum()
     return distance_positive - distance_negative + margin - direction_weight * direction, cosines
+
+
+def all_triplet_margins(
+    gt_embeddings: Tensor,
+    sr_embeddings: Tensor,
+    margin: float = 1.0,
+    direction_weight: float = 0.01,
+) -> tuple[Tensor, Tensor]:
+    """`triplet_margins` of every anchor with every other gt as positive and every sr as negative; (N, N - 1, N) each.
+
+    Their mean is what `triplet_margins` gives on average over permutations that keep no index, without their variance.
+
+    Raises:
+        ValueError: embeddings of unequal shapes or a single row.
+    """
+    rows = _check_rows(gt_embeddings, sr_embeddings)
+    index = torch.arange(rows, device=gt_embeddings.device)
+    others = (index[:, None] + index[1:]) % rows
+    to_positive = gt_embeddings[others] - gt_embeddings[:, None]  # N, N - 1, D
+    to_negative = sr_embeddings[None] - gt_embeddings[:, None]  # N, N, D
+    lengths = [_safe_length(difference) for difference in (to_positive, to_negative)]
+    cosines = (to_positive / lengths[0][..., None]) @ (to_negative / lengths[1][..., None]).mT
+    distance_positive, distance_negative = (d.square().sum(dim=2) for d in (to_positive, to_negative))
+    return distance_positive[..., None] - distance_negative[:, None] + margin - direction_weight * cosines, cosines
+
+
+def _safe_length(differences: Tensor) -> Tensor:
+    """Norms over the last dimension; 1, without gradient, where all is zero, so that a zero vector has cosine 0."""
+    squares = differences.square().sum(dim=-1)
+    lengths = torch.where(squares > 0, squares, torch.ones_like(squares)).sqrt()
+    return torch.where(squares > 0, lengths.clamp(min=_COS_EPS), torch.ones_like(lengths))
+
+
+def _check_rows(gt_embeddings: Tensor, sr_embeddings: Tensor) -> int:
+    check_paired_embeddings(gt_embeddings, sr_embeddings)
+    if len(gt_embeddings) < 2:
+        raise ValueError("expected a batch of at least 2 embeddings, got 1; an anchor needs another point as positive")
+    return len(gt_embeddings)
 
 
 def directed_triplet_loss(
@@ -115,33 +151,15 @@ def directed_triplet_loss(
     Raises:
         ValueError: see `triplet_margins`; unknown hinge.
     """
-    one_of("hinge", hinge, ("relu", "softplus"))
     margins, _ = triplet_margins(
         gt_embeddings, sr_embeddings, positive_index, negative_index, margin, direction_weight, cos_reduce
     )
+    return _mean_hinge(margins, hinge)
+
+
+def _mean_hinge(margins: Tensor, hinge: Hinge) -> Tensor:
+    one_of("hinge", hinge, ("relu", "softplus"))
     return (F.relu(margins) if hinge == "relu" else F.softplus(margins)).mean()
-
-
-@torch.no_grad()
-def triplet_health(
-    gt_embeddings: Tensor,
-    sr_embeddings: Tensor,
-    positive_index: Tensor,
-    negative_index: Tensor,
-    margin: float = 1.0,
-    direction_weight: float = 0.01,
-    cos_reduce: CosReduce = "per_sample",
-) -> dict[str, Tensor]:
-    """Signs of the metric network's state, without gradient; arguments as for `directed_triplet_loss`.
-
-    Returns:
-        Scalars on the embeddings' device: `cos`, the mean cosine in [-1, 1], and `active`, the share of triplets that
-        violate the margin, in [0, 1]. At 0 a relu hinge gives the metric network no gradient at all.
-    """
-    margins, cosines = triplet_margins(
-        gt_embeddings, sr_embeddings, positive_index, negative_index, margin, direction_weight, cos_reduce
-    )
-    return {"cos": cosines.mean(), "active": (margins > 0).to(margins.dtype).mean()}
 
 
 @LOSSES.register()
@@ -154,6 +172,9 @@ class DirectedTripletLoss(Term):
         direction_weight: gamma; 1e-2 in the paper.
         cos_reduce: "per_sample" (the default) or "batch_sum".
         hinge: "relu" (the default) or "softplus".
+        triplets: "shuffle" makes one triplet of every anchor, by random permutations, as in the released code. "all"
+            takes every triplet of the batch, which has the same mean and teaches sooner: the N embeddings are computed
+            anyway, and N * (N - 1) * N hinges cost nothing beside them.
         preset: "paper" for `per_sample` and `relu`, "official" for `batch_sum` and `relu` as in the released code.
 
     Raises:
@@ -169,6 +190,7 @@ class DirectedTripletLoss(Term):
         direction_weight: float = 0.01,
         cos_reduce: CosReduce | None = None,
         hinge: Hinge | None = None,
+        triplets: Triplets = "shuffle",
         preset: TripletPreset | None = None,
     ) -> None:
         super().__init__(loss_weight)
@@ -177,36 +199,40 @@ class DirectedTripletLoss(Term):
         if hinge is not None:
             one_of("hinge", hinge, ("relu", "softplus"))
         resolved = from_preset(preset, _PRESETS, {"cos_reduce": cos_reduce, "hinge": hinge}, _PRESETS["paper"])
+        self.triplets = cast(Triplets, one_of("triplets", triplets, ("shuffle", "all")))
         self.margin = float(margin)
         self.direction_weight = float(direction_weight)
         self.cos_reduce = cast(CosReduce, resolved["cos_reduce"])
         self.hinge = cast(Hinge, resolved["hinge"])
+        if self.triplets == "all" and self.cos_reduce == "batch_sum":
+            raise ValueError(
+                "triplets: all needs cos_reduce: per_sample (or preset: paper); the sum of all triplets' cosines would drown "
+                "the distances"
+            )
 
     def forward(
         self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
     ) -> Tensor:
-        """The unweighted loss of embeddings (N, D) under two permutations (N,); a scalar."""
-        return directed_triplet_loss(
-            gt_embeddings,
-            sr_embeddings,
-            positive_index,
-            negative_index,
-            self.margin,
-            self.direction_weight,
-            self.cos_reduce,
-            self.hinge,
-        )
+        """The unweighted loss of embeddings (N, D) under two permutations (N,), or of all triplets; a scalar."""
+        return _mean_hinge(self._margins(gt_embeddings, sr_embeddings, positive_index, negative_index)[0], self.hinge)
 
+    @torch.no_grad()
     def health(
         self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
     ) -> dict[str, Tensor]:
-        """`triplet_health` with this term's options."""
-        return triplet_health(
-            gt_embeddings,
-            sr_embeddings,
-            positive_index,
-            negative_index,
-            self.margin,
-            self.direction_weight,
-            self.cos_reduce,
-        )
+        """Signs of the metric network's state, without gradient.
+
+        Returns:
+            Scalars on the embeddings' device: `cos`, the mean cosine in [-1, 1], and `active`, the share of triplets
+            that violate the margin, in [0, 1]. At 0 a relu hinge gives the metric network no gradient at all.
+        """
+        margins, cosines = self._margins(gt_embeddings, sr_embeddings, positive_index, negative_index)
+        return {"cos": cosines.mean(), "active": (margins > 0).to(margins.dtype).mean()}
+
+    def _margins(
+        self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        embeddings, rule = (gt_embeddings, sr_embeddings), (self.margin, self.direction_weight)
+        if self.triplets == "all":
+            return all_triplet_margins(*embeddings, *rule)
+        return triplet_margins(*embeddings, positive_index, negative_index, *rule, self.cos_reduce)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mvmsr.losses.triplet import (
     DirectedTripletLoss,
+    all_triplet_margins,
     directed_triplet_loss,
     direction_cosine,
-    triplet_health,
     triplet_margins,
 )
 
@@ -238,17 +238,15 @@ def test_descent_pushes_generated_points_a_margin_away() -> None:
 
 def test_health_by_hand() -> None:
     # Margins with gamma 0: 1, 2, 1; at margin -0.5 they are -0.5, 0.5, -0.5.
-    found = triplet_health(GT, SR, SHIFT, KEEP, margin=-0.5, direction_weight=0.0)
+    found = DirectedTripletLoss(margin=-0.5, direction_weight=0.0).health(GT, SR, SHIFT, KEEP)
     assert found["cos"].item() == pytest.approx(sum(COSINES) / 3)
     assert found["active"].item() == pytest.approx(1 / 3)
-    term = DirectedTripletLoss(margin=-0.5, direction_weight=0.0)
-    assert {k: v.item() for k, v in term.health(GT, SR, SHIFT, KEEP).items()} == {k: v.item() for k, v in found.items()}
 
 
 def test_health_keeps_no_graph_and_counts_what_the_hinge_counts() -> None:
     gt, sr, positive, negative = batch(rows=16)
     gt.requires_grad_()
-    found = triplet_health(gt, sr, positive, negative)
+    found = DirectedTripletLoss().health(gt, sr, positive, negative)
     margins, _ = triplet_margins(gt, sr, positive, negative)
     assert found["active"].item() == (margins > 0).sum().item() / 16
     assert not any(value.requires_grad for value in found.values())
@@ -299,3 +297,51 @@ def test_refuses_options(options: dict[str, str], message: str) -> None:
 def test_refuses_tensors(gt: Tensor, sr: Tensor, positive: Tensor, negative: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DirectedTripletLoss()(gt, sr, positive, negative)
+
+
+def test_all_triplets_are_those_of_every_shift_and_permutation() -> None:
+    gt, sr, _, _ = batch(rows=4)
+    margins, cosines = all_triplet_margins(gt, sr, 0.7, 0.3)
+    assert margins.shape == cosines.shape == (4, 3, 4)
+    for step in range(1, 4):
+        for turn in range(4):
+            positive, negative = torch.arange(4).roll(-step), torch.arange(4).roll(-turn)
+            expected, cos = triplet_margins(gt, sr, positive, negative, 0.7, 0.3)
+            rows = torch.arange(4)
+            torch.testing.assert_close(margins[rows, step - 1, negative], expected)
+            torch.testing.assert_close(cosines[rows, step - 1, negative], cos)
+
+
+def test_all_triplets_have_the_mean_of_the_shuffled_ones() -> None:
+    gt, sr, _, _ = batch(rows=4)
+    rows = torch.arange(4)
+    shuffled = [
+        directed_triplet_loss(gt, sr, rows.roll(step), rows.roll(turn), 1.0, 0.1)
+        for step in range(1, 4)
+        for turn in range(4)
+    ]
+    loss = DirectedTripletLoss(direction_weight=0.1, triplets="all")(gt, sr, rows, rows)
+    assert loss.item() == pytest.approx(sum(value.item() for value in shuffled) / len(shuffled))
+
+
+def test_gradients_of_all_triplets() -> None:
+    gt, sr, _, _ = batch(rows=3)
+    term, rows = DirectedTripletLoss(direction_weight=0.5, hinge="softplus", triplets="all"), torch.arange(3)
+    leaves = [e.requires_grad_() for e in (gt, sr)]
+    assert torch.autograd.gradcheck(lambda a, b: term(a, b, rows, rows), leaves)
+
+
+def test_all_triplets_of_equal_pictures_have_no_direction_and_finite_gradients() -> None:
+    gt = torch.zeros(3, 2, requires_grad=True)
+    margins, cosines = all_triplet_margins(gt, torch.zeros(3, 2))
+    assert margins.tolist() == [[[1.0] * 3] * 2] * 3
+    assert not cosines.any()
+    margins.sum().backward()
+    assert torch.isfinite(gt.grad).all()
+
+
+def test_all_triplets_refuse_the_summed_cosine() -> None:
+    with pytest.raises(ValueError, match="needs cos_reduce: per_sample"):
+        DirectedTripletLoss(preset="official", triplets="all")
+    with pytest.raises(ValueError, match="Did you mean 'all'"):
+        DirectedTripletLoss(triplets="al")
