@@ -206,7 +206,7 @@ class DirectedTripletLoss(Term):
         self.hinge = cast(Hinge, resolved["hinge"])
         if self.triplets == "all" and self.cos_reduce == "batch_sum":
             raise ValueError(
-                "triplets: all needs cos_reduce: per_sample (or preset: paper); the sum of all triplets' cosines would drown "
+                "triplets: all needs cos_reduce: per_sample (or preset: paper); a sum of all cosines would drown "
                 "the distances"
             )
 
