@@ -202,12 +202,25 @@ def _load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> No
         if path is None or name not in modules:
             continue
         state = load_state(Path(path), prefer=options.path.param_key_g)
+        strict = options.path.strict_load_g
+        if not strict:
+            state, misfits = _what_fits(state, modules[name])
+            if misfits:
+                log.warning("%s: left out for their shape: %s", path, "; ".join(misfits))
         try:
-            left = modules[name].load_state_dict(state, strict=options.path.strict_load_g)
+            left = modules[name].load_state_dict(state, strict=strict)
         except RuntimeError as error:
             message = f"{path} does not fit {getattr(options, key).type}: {error}"
             raise options.error(("path", option), message) from error
         log.info("Loaded %s from %s%s", name, path, f" ({left})" if left.missing_keys or left.unexpected_keys else "")
+
+
+def _what_fits(state: dict[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
+    """The entries that the network can take, and a line for each that has another shape there."""
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    misfits = {name: v.shape for name, v in state.items() if wanted.get(name, v.shape) != v.shape}
+    fits = {name: value for name, value in state.items() if name not in misfits}
+    return fits, [f"{name} is {tuple(shape)} there, {tuple(wanted[name])} here" for name, shape in misfits.items()]
 
 
 def _term(options: TrainOptions, name: str, spec: Component, runs_as: tuple[torch.device, str, bool]) -> Term:

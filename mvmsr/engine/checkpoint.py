@@ -1,4 +1,7 @@
-"""Complete training states on disk: written aside, synced, renamed, verified when read."""
+"""Complete training states on disk: written aside, synced, renamed, verified when read.
+
+Which one is the newest is a matter of its iteration, never of a file's time: clocks jump.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,25 @@ from typing import Any
 import torch
 
 from mvmsr import __version__
+from mvmsr.engine.atomic import put_in_place, recover, remove, sync
 
 log = logging.getLogger(__name__)
 
+FORMAT = 1
+"""Of what a state holds; raised when older programs cannot continue from it."""
 _STATE, _MANIFEST = "state.pt", "manifest.json"
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written or continued; the message names it and says what to do."""
+
+
+class CheckpointWriteError(CheckpointError):
+    """The disk refused a checkpoint or weights; what was saved before is untouched."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint that is incomplete or whose bytes have changed; an older one may be good."""
 
 
 def checkpoint_dir(root: Path, iteration: int) -> Path:
@@ -37,7 +51,7 @@ def save_checkpoint(root: Path, iteration: int, state: dict[str, Any]) -> Path:
         state: tensors, numbers, strings, and containers of them (what `torch.load(weights_only=True)` reads).
 
     Raises:
-        CheckpointError: the disk refused; earlier checkpoints are untouched.
+        CheckpointWriteError: the disk refused; earlier checkpoints, also one of this iteration, are untouched.
     """
     final = checkpoint_dir(root, iteration)
     aside = root / f".{final.name}.{os.getpid()}.tmp"
@@ -46,17 +60,15 @@ def save_checkpoint(root: Path, iteration: int, state: dict[str, Any]) -> Path:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         torch.save(state, aside / _STATE)
-        manifest = {"iteration": iteration, "version": __version__, "sha256": _sha256(aside / _STATE)}
+        digest = _sha256(aside / _STATE)
+        manifest = {"iteration": iteration, "version": __version__, "format": FORMAT, "sha256": digest}
         (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         for path in (aside / _STATE, aside / _MANIFEST, aside):
-            _sync(path)
-        if final.exists():
-            shutil.rmtree(final)
-        aside.rename(final)
-        _sync(root)
+            sync(path)
+        put_in_place(aside, final)
     except (OSError, RuntimeError) as error:  # torch's writer has its own words for a disk that refuses
         shutil.rmtree(aside, ignore_errors=True)
-        raise CheckpointError(
+        raise CheckpointWriteError(
             f"cannot save {final}: {error}; free some space or mend the folder, then --auto-resume"
         ) from error
     return final
@@ -66,58 +78,86 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state in a checkpoint folder.
 
     Raises:
-        CheckpointError: the folder is incomplete, its bytes have changed, or it holds code.
+        DamagedCheckpointError: the folder is incomplete, its bytes have changed, or it holds code.
+        CheckpointError: a later version wrote it in a way that this one does not know.
     """
+    advice = "delete the folder to go on from an older one"
     try:
         manifest = json.loads((path / _MANIFEST).read_text())
-        if _sha256(path / _STATE) != manifest["sha256"]:
+        digest, written_as = manifest["sha256"], manifest.get("format", 1)
+        if _sha256(path / _STATE) != digest:
+            raise DamagedCheckpointError(f"{path}: the state's checksum differs from its manifest; {advice}")
+        if written_as > FORMAT:
             raise CheckpointError(
-                f"{path}: the state's checksum differs from its manifest; delete the folder to go on from an older one"
+                f"{path} was written by mvmsr {manifest.get('version')} in format {written_as}, and this is mvmsr "
+                f"{__version__}, which reads formats up to {FORMAT}; continue the run with that version or a later one"
             )
         return torch.load(path / _STATE, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: the state holds other things than tensors and plain values, so it is not one of ours; delete the "
-            "folder to go on from an older one"
+        raise DamagedCheckpointError(
+            f"{path}: the state holds other things than tensors and plain values, so it is not one of ours; {advice}"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: not a complete checkpoint ({error}); delete the folder to go on from an older one"
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedCheckpointError(f"{path}: not a complete checkpoint ({error}); {advice}") from error
 
 
 def list_checkpoints(root: Path) -> list[Path]:
     """The complete checkpoints, oldest first."""
     if not root.is_dir():
         return []
-    return sorted(p for p in root.iterdir() if p.name.isdigit() and (p / _MANIFEST).is_file())
+    complete = (p for p in root.iterdir() if p.name.isdigit() and (p / _MANIFEST).is_file())
+    return sorted(complete, key=lambda path: int(path.name))
 
 
 def latest_checkpoint(root: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, with its state; damaged ones are passed over with a warning."""
-    for path in reversed(list_checkpoints(root)):
+    """The newest checkpoint that can be read, with its state; damaged ones are passed over with a warning.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all of them are damaged. (To begin anew would overwrite what may
+            still be mended.) Or the newest is of a later version.
+    """
+    paths = list_checkpoints(root)
+    for path in reversed(paths):
         try:
             return path, load_checkpoint(path)
-        except CheckpointError as error:
+        except DamagedCheckpointError as error:
             log.warning("Passing over a damaged checkpoint. %s", error)
+    if paths:
+        raise CheckpointError(
+            f"none of the {len(paths)} checkpoints in {root} can be read; bring one back from a backup, or delete "
+            f"{root} to begin the run anew"
+        )
     return None
 
 
+def expired(root: Path, keep_last: int, keep: set[int]) -> list[int]:
+    """The iterations of all checkpoints but the newest `keep_last` and those in `keep`."""
+    older = (int(path.name) for path in list_checkpoints(root)[:-keep_last])
+    return [iteration for iteration in older if iteration not in keep]
+
+
 def prune(root: Path, keep_last: int, keep: set[int]) -> list[int]:
-    """Delete all but the newest `keep_last` checkpoints and those of the iterations in `keep`; returns what went."""
-    gone = []
-    for path in list_checkpoints(root)[:-keep_last]:
-        if int(path.name) not in keep:
-            shutil.rmtree(path)
-            gone.append(int(path.name))
+    """Delete the expired checkpoints; returns their iterations."""
+    gone = expired(root, keep_last, keep)
+    for iteration in gone:
+        remove_checkpoint(root, iteration)
     return gone
 
 
+def remove_checkpoint(root: Path, iteration: int) -> None:
+    """Delete the checkpoint of an iteration."""
+    remove(checkpoint_dir(root, iteration))
+
+
 def clear_leftovers(root: Path) -> None:
-    """Remove what saves that were killed left behind."""
+    """Remove what saves that were killed left behind, and put back what they were about to replace."""
     if root.is_dir():
+        recover(root)
         for path in root.glob(".*.tmp"):
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:
@@ -130,13 +170,3 @@ def _digest(file: Any) -> str:
     while chunk := file.read(1 << 20):
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # folders cannot be opened there
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

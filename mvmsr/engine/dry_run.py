@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import Any
 
@@ -13,7 +14,8 @@ from mvmsr.archs.flops import multiply_adds
 from mvmsr.archs.param_count import count_parameters
 from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.data.batches import Batch
-from mvmsr.data.layouts import LayoutError, resolve_dataroot
+from mvmsr.data.layouts import LayoutError
+from mvmsr.data.paired_dataset import PairedImageDataset, check_pictures
 from mvmsr.engine.build import Experiment, build
 from mvmsr.engine.check import check
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
@@ -81,12 +83,14 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
 
 
 def _data_notes(options: TrainOptions) -> list[str]:
-    """What of the data is not here."""
+    """What of the data is not here; what is here, but cannot be used, is an error."""
     notes = []
-    roots: Any = options.datasets.train.args.get("dataroot_gt", ())
-    for root in [roots] if isinstance(roots, str) else roots:
+    train = options.datasets.train
+    if train.type == PairedImageDataset.__name__:
+        accepted = inspect.signature(check_pictures).parameters
+        arguments: dict[str, Any] = {name: value for name, value in train.args.items() if name in accepted}
         try:
-            resolve_dataroot(root)
+            check_pictures(**{"scale": options.scale, **arguments})
         except LayoutError as error:
             notes.append(f"datasets.train: {error}")
     try:

@@ -22,7 +22,16 @@ GRADIENT_NORM = "gradient norm"
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss term or a gradient became NaN or infinite; the weights are those before the update."""
+    """A loss term, a gradient or a weight became NaN or infinite; no update is made of it and no checkpoint.
+
+    Args:
+        iteration, network: of the update.
+        values: what was not finite, by name, as text.
+    """
+
+    def __init__(self, message: str, iteration: int, network: str, values: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.iteration, self.network, self.values = iteration, network, dict(values or {})
 
 
 @dataclass(frozen=True)
@@ -89,20 +98,24 @@ class FiniteGuard:
         while self._pending:
             self._look(self._pending.popleft())
 
+    def forget(self) -> None:
+        """Drop what is still under way: the run goes back to before it."""
+        self._pending.clear()
+
     def _look(self, pending: _Pending) -> None:
         if pending.ready is not None:
             pending.ready.synchronize()
         finite = torch.isfinite(pending.values)
         if finite.all():
             return
-        bad = [
-            f"{t} = {v}"
-            for t, v, ok in zip(pending.terms, pending.values.tolist(), finite.tolist(), strict=True)
-            if not ok
-        ]
+        entries = zip(pending.terms, pending.values.tolist(), finite.tolist(), strict=True)
+        bad = {term: str(value) for term, value, ok in entries if not ok}
         pictures = [name for names in self._processes.collect(pending.names) for name in names]
         raise NonFiniteLossError(
-            f"iteration {pending.iteration}: {', '.join(bad)} in the update of the {pending.network}, "
-            f"on the pictures {', '.join(pictures)}. The weights were not changed by it. "
-            "Lower the learning rate or that term's weight, set train.grad_clip, or use precision 32."
+            f"iteration {pending.iteration}: {', '.join(f'{term} = {value}' for term, value in bad.items())} in the "
+            f"update of the {pending.network}, on the pictures {', '.join(pictures)}. The weights were not changed by "
+            "it. Lower the learning rate or that term's weight, set train.grad_clip, or use precision 32.",
+            pending.iteration,
+            pending.network,
+            bad,
         )

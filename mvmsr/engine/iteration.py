@@ -11,6 +11,7 @@ from torch import Tensor
 from mvmsr.data.batches import Batch
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.ema import ema_decay_at, update_ema
+from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.objective import WeightedTerm
 from mvmsr.engine.step import Images, Step
 from mvmsr.engine.updates import Values, update_all, update_critic, update_generator
@@ -87,6 +88,13 @@ def generator_terms(experiment: Experiment, iteration: int) -> list[WeightedTerm
     if iteration <= options.match_after_iter:
         return [term for term in terms if not term.uses_embeddings]
     return terms
+
+
+def training_record(experiment: Experiment, step: Step, means: RunningMeans) -> dict[str, float]:
+    """What is logged of the iterations since the last report; `means` begin anew."""
+    record = {name: float(value) for name, value in embedding_health(experiment, step).items()}
+    record |= means.take()
+    return record | {f"lr/{n}": p.optimizer.param_groups[0]["lr"] for n, p in experiment.players.items()}
 
 
 def embedding_health(experiment: Experiment, step: Step) -> Values:

@@ -6,6 +6,7 @@ Values stay tensors until they are logged, so that logging is the only thing tha
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from mvmsr.engine.atomic import write_whole
+
+log = logging.getLogger(__name__)
 
 
 class RunningMeans:
@@ -51,6 +56,8 @@ class RunningMeans:
 class StatsLog:
     """Appends records to `stats.jsonl` and mirrors their numbers to TensorBoard.
 
+    A disk that refuses does not stop the training: records wait in memory, and are written when there is room again.
+
     Args:
         folder: the run directory.
         start: the iteration that the run begins or resumes at; later records, which the resumed run will write
@@ -61,32 +68,68 @@ class StatsLog:
     def __init__(self, folder: Path, start: int, tensorboard: bool) -> None:
         self._path = folder / "stats.jsonl"
         _truncate(self._path, start)
-        self._file = self._path.open("a", encoding="utf-8")
-        self._writer = None
+        self._file = self._path.open("ab", buffering=0)
+        self._waiting = b""
+        self._refused = False
+        self._writer: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
-        """One record; it is on disk when this returns."""
-        self._file.write(json.dumps({"iter": iteration, **values}) + "\n")
-        self._file.flush()
+        """One record; it is with the system when this returns, unless the disk refuses."""
+        self._waiting += (json.dumps({"iter": iteration, **values}) + "\n").encode()
+        try:
+            self._flush()
+            if self._refused:
+                log.info("%s can be written again", self._path)
+            self._refused = False
+        except OSError as error:
+            if not self._refused:
+                log.error("%s cannot be written: %s; records wait in memory until it can", self._path, error)
+            self._refused = True
         if self._writer:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, iteration)
+            try:
+                for name, value in values.items():
+                    self._writer.add_scalar(name, value, iteration)
+            except OSError as error:
+                self._give_up_tensorboard(error)
 
     def sync(self) -> None:
-        """Make what was written survive a crash of the machine (called with every checkpoint)."""
+        """Make what was written survive a crash of the machine (called with every checkpoint).
+
+        Raises:
+            OSError: the disk refuses records that wait.
+        """
+        self._flush()
         os.fsync(self._file.fileno())
         if self._writer:
-            self._writer.flush()
+            try:
+                self._writer.flush()
+            except OSError as error:
+                self._give_up_tensorboard(error)
 
     def close(self) -> None:
         """Close the files."""
+        try:
+            self._flush()
+        except OSError as error:
+            log.error("%s lacks its last records: %s", self._path, error)
         self._file.close()
         if self._writer:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except OSError as error:
+                log.error("TensorBoard's files lack their last records: %s", error)
+
+    def _flush(self) -> None:
+        while self._waiting:
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
+
+    def _give_up_tensorboard(self, error: OSError) -> None:
+        log.error("No more TensorBoard records of this run: %s; %s has them all", error, self._path)
+        self._writer = None
 
 
 class NoLog:
@@ -116,6 +159,4 @@ def read_stats(path: Path) -> list[dict[str, Any]]:
 
 def _truncate(path: Path, start: int) -> None:
     kept = [record for record in read_stats(path) if record["iter"] <= start] if start else []
-    aside = path.with_suffix(".tmp")
-    aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    aside.replace(path)
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in kept).encode())

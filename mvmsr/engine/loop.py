@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +13,27 @@ from rich.console import Console
 
 from mvmsr.config import TrainOptions
 from mvmsr.data.batches import TrainBatches
-from mvmsr.engine.build import Experiment, build, build_batches, network_args
+from mvmsr.engine.build import Experiment, build, build_batches
 from mvmsr.engine.check import check
-from mvmsr.engine.checkpoint import CheckpointError, clear_leftovers, latest_checkpoint, prune, save_checkpoint
-from mvmsr.engine.distributed import fingerprint
+from mvmsr.engine.checkpoint import CheckpointError, latest_checkpoint
+from mvmsr.engine.data_identity import data_change, data_identity
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
+from mvmsr.engine.guard import NonFiniteLossError
 from mvmsr.engine.held_out import HeldOutPatches, cut_patches, look, save_embeddings, warnings
-from mvmsr.engine.iteration import embedding_health, run_iteration, to_device
+from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog, read_stats
-from mvmsr.engine.memory import peak_memory_mib
+from mvmsr.engine.memory import advised_on_memory, peak_memory_mib
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError, rehearse
+from mvmsr.engine.rollback import go_back
+from mvmsr.engine.run import Detour, Run
 from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, require_free_run_dir
-from mvmsr.engine.state import collect_state, restore_state
+from mvmsr.engine.saving import save_best_weights, try_to_save
+from mvmsr.engine.state import restore_state
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.engine.validate import Validation, build_validation
-from mvmsr.inference.weights import save_weights
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Run:
-    """A run in progress: the experiment, its folder, and what it writes."""
-
-    experiment: Experiment
-    folder: RunDir
-    stats: StatsLog | NoLog
-    means: RunningMeans
-    validation: Validation | None
-    best: dict[str, Any]
-    held_out: HeldOutPatches | None = None
 
 
 def train(options: TrainOptions, auto_resume: bool = False, console: Console | None = None) -> RunDir:
@@ -55,7 +44,9 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
     Raises:
         OptionsError, SetupError, LayoutError, PairError, ...: something cannot work; nothing has been written yet.
         OtherProcessError: another process of the run failed, died or hangs; the last checkpoint is good.
-        NonFiniteLossError: a loss was NaN or infinite; the last checkpoint is good.
+        NonFiniteLossError: a value was NaN or infinite, and the run may not go back; the last checkpoint is good.
+        NotEnoughMemoryError: the message says what to lower; the last checkpoint is good.
+        CheckpointError: the run cannot be continued, or not be saved; what was saved before is good.
         Stopped: SIGINT or SIGTERM came; everything is saved.
     """
     console = (console or Console()) if is_first() else Console(quiet=True)
@@ -67,9 +58,9 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
         with processes.running():
             batches = _prepare_data(experiment)
             folder = processes.first("opening the run's folder", lambda: open_run_dir(options, auto_resume))
-            run = _begin(experiment, folder, validation, auto_resume)
+            run = _begin(experiment, folder, validation, auto_resume, batches)
             try:
-                _loop(run, batches, console, stop)
+                _train_through(run, batches, console, stop)
             finally:
                 run.stats.close()
     return folder
@@ -108,26 +99,35 @@ def _typed_errors() -> Iterator[None]:
         raise
 
 
-def _begin(experiment: Experiment, folder: RunDir, validation: Validation | None, auto_resume: bool) -> Run:
+def _begin(
+    experiment: Experiment, folder: RunDir, validation: Validation | None, auto_resume: bool, batches: TrainBatches
+) -> Run:
     """Take up the newest checkpoint, or begin anew."""
     processes = experiment.processes
-    means, best = RunningMeans(), {}
+    means, best, detour = RunningMeans(), {}, Detour()
+    data = processes.first("looking at the pictures", lambda: data_identity(batches))
 
     def look() -> tuple[Path, dict[str, Any]] | None:
-        clear_leftovers(folder.checkpoints)
         return latest_checkpoint(folder.checkpoints) if auto_resume else None
 
     found = processes.first("reading the checkpoint", look)
     if found:
         path, state = found
-        best = restore_state(experiment, means, state)
+        try:
+            best = restore_state(experiment, means, state)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} does not continue with these options: {error}") from error
+        detour = Detour(**state.get("detour", {}))
+        if change := data_change(state.get("data", {}), data):
+            log.warning("%s", change)
         log.info("Continuing from %s", path)
     elif auto_resume:
         log.info("No checkpoint in %s yet; beginning at the first iteration", folder.root)
     stats: StatsLog | NoLog = NoLog()
     if processes.is_first:
         stats = StatsLog(folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
-    return Run(experiment, folder, stats, means, validation, best, _held_out_patches(experiment, validation))
+    held_out = _held_out_patches(experiment, validation)
+    return Run(experiment, folder, stats, means, validation, best, held_out, detour, data)
 
 
 def _held_out_patches(experiment: Experiment, validation: Validation | None) -> HeldOutPatches | None:
@@ -145,6 +145,15 @@ def _held_out_patches(experiment: Experiment, validation: Validation | None) -> 
     return found
 
 
+def _train_through(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) -> None:
+    """Train to the end, by way of earlier checkpoints where a value is not finite and the options allow that."""
+    while True:
+        try:
+            return _loop(run, batches, console, stop)
+        except NonFiniteLossError as error:
+            go_back(run, batches, error)
+
+
 def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) -> None:
     experiment, options = run.experiment, run.experiment.options
     train, total, parts = options.train, options.train.total_iter, options.train.accumulate
@@ -153,26 +162,28 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
         if not _validate(run, stop):
             stop.settle()
             raise stop.stopped_after(start)
-        _save(run)  # the best score may be a new one
-    stream = batches.iterate(start * parts, total * parts, pin_memory=experiment.device.type == "cuda")
+        try_to_save(run, stop)  # the best score may be a new one
+    skipped = run.detour.batches
+    pinned = experiment.device.type == "cuda"
+    stream = batches.iterate(start * parts + skipped, total * parts + skipped, pin_memory=pinned)
     with closing(stream), TrainProgress(console, start, total) as progress:
         clock = time.perf_counter()
-        data_seconds, since = 0.0, start
+        data_seconds, since, saved = 0.0, start, True
         for iteration in range(start + 1, total + 1):
             # The first ones compile, reserve memory and read cold files, each process in its own time.
             experiment.processes.at(f"iteration {iteration}", patient=iteration <= start + 2)
             waited = time.perf_counter()
             drawn = [next(stream) for _ in range(parts)]
             data_seconds += time.perf_counter() - waited
-            group = [to_device(batch, experiment.device, experiment.channels_last) for batch in drawn]
-            values, step = run_iteration(experiment, group)
+            with advised_on_memory(options, f"iteration {iteration}"):
+                group = [to_device(batch, experiment.device, experiment.channels_last) for batch in drawn]
+                values, step = run_iteration(experiment, group)
             run.means.add(values)
             progress.advance(iteration)
 
-            if iteration % options.logger.print_freq == 0 or iteration == total:
-                report = {name: float(v) for name, v in embedding_health(experiment, step).items()}
-                report |= run.means.take()
-                report |= {f"lr/{n}": p.optimizer.param_groups[0]["lr"] for n, p in experiment.players.items()}
+            is_report_due = iteration % options.logger.print_freq == 0 or iteration == total
+            if is_report_due:
+                report = training_record(experiment, step, run.means)
                 elapsed, count = time.perf_counter() - clock, iteration - since
                 report |= {
                     "step_seconds": elapsed / count,
@@ -188,8 +199,9 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
                 unfinished |= not _validate(run, stop)
                 clock += time.perf_counter() - paused
             stop.settle()
-            if iteration % options.logger.save_checkpoint_freq == 0 or iteration == total or stop:
-                _save(run)
+            is_save_due = iteration % options.logger.save_checkpoint_freq == 0 or iteration == total
+            if is_save_due or stop or (is_report_due and not saved):
+                saved = try_to_save(run, stop)
             if stop and unfinished:
                 raise stop.stopped_after(iteration)
     log.info("Done: %d iterations of %s; weights are in %s", total, train.update, run.folder.weights)
@@ -213,7 +225,8 @@ def _validate(run: Run, stop: StopRequest) -> bool:
     """Score the generator; False where a stop request left that to the continued run."""
     experiment, iteration = run.experiment, run.experiment.iteration
     assert run.validation is not None
-    scores = run.validation.score(experiment, run.folder.samples, iteration, stop)
+    with advised_on_memory(experiment.options, f"the validation after iteration {iteration}"):
+        scores = run.validation.score(experiment, run.folder.samples, iteration, stop)
     if scores is None:
         return False
     run.stats.write(iteration, {f"val/{name}": value for name, value in scores.items()})
@@ -224,8 +237,11 @@ def _validate(run: Run, stop: StopRequest) -> bool:
     name, value = next(iter(scores.items()))
     metric = run.validation.metrics[name.rpartition("/")[2]]
     if not run.best or (value > run.best["value"]) == metric.higher_is_better:
-        run.best = {"metric": name, "value": value, "iter": iteration}
-        experiment.processes.first("saving the best weights", lambda: _save_weights(run, "best"))
+        problem = experiment.processes.first("saving the best weights", lambda: save_best_weights(run))
+        if problem:
+            log.error("iter %d  %s; the best weights stay those of before", iteration, problem)
+        else:
+            run.best = {"metric": name, "value": value, "iter": iteration}
     return True
 
 
@@ -235,58 +251,9 @@ def _look_at_embeddings(run: Run) -> None:
     iteration = run.experiment.iteration
     values, gt_embeddings, sr_embeddings = look(run.experiment, run.held_out)
     run.stats.write(iteration, {f"held_out/{name}": value for name, value in values.items()})
-    save_embeddings(run.folder.embeddings, iteration, gt_embeddings, sr_embeddings)
+    try:
+        save_embeddings(run.folder.embeddings, iteration, gt_embeddings, sr_embeddings)
+    except OSError as error:
+        log.error("iter %d  the embeddings cannot be written: %s", iteration, error)
     for text in warnings(values):
         log.warning("iter %d  %s", iteration, text)
-
-
-def _save(run: Run) -> None:
-    """A checkpoint, weights to use, and no more of either than the options keep."""
-    experiment = run.experiment
-    experiment.guard.flush()
-    run.stats.sync()
-    _require_equal_weights(experiment)
-    state = collect_state(experiment, run.means, run.best)
-    experiment.processes.first("saving the checkpoint", lambda: _write(run, state))
-
-
-def _require_equal_weights(experiment: Experiment) -> None:
-    """Processes whose networks went apart (by a fault of hardware, or a network of one's own) must not go on."""
-    if experiment.processes.size == 1:
-        return
-    weights = [p for module in experiment.modules.values() for p in module.parameters()]
-    if len(set(experiment.processes.collect(fingerprint(weights)))) > 1:
-        raise CheckpointError(
-            f"after iteration {experiment.iteration} the networks of the processes differ, so no checkpoint of them is "
-            "written; --auto-resume goes back to the last one"
-        )
-
-
-def _write(run: Run, state: dict[str, Any]) -> None:
-    experiment = run.experiment
-    save_checkpoint(run.folder.checkpoints, experiment.iteration, state)
-    _save_weights(run, f"{experiment.iteration:08d}")
-    keep = {run.best["iter"]} if run.best else set()
-    for iteration in prune(run.folder.checkpoints, experiment.options.logger.keep_last, keep):
-        _weights_path(run, f"{iteration:08d}").unlink(missing_ok=True)
-
-
-def _weights_path(run: Run, label: str) -> Path:
-    return run.folder.weights / f"{run.experiment.options.name}_g_{label}.safetensors"
-
-
-def _save_weights(run: Run, label: str) -> None:
-    options = run.experiment.options
-    save_weights(
-        _weights_path(run, label),
-        run.experiment.eval_generator.state_dict(),
-        arch=options.network_g.type,
-        args=network_args(options, "network_g"),
-        scale=options.scale,
-        extra={
-            "name": options.name,
-            "iterations": str(run.experiment.iteration),
-            "averaged": str(run.experiment.ema is not None).lower(),
-            "options_sha256": options_hash(options),
-        },
-    )

@@ -1,10 +1,63 @@
-"""How much memory the run has taken."""
+"""How much memory the run has taken, and what to say when there is not enough."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+from mvmsr.config import TrainOptions
+
+
+class NotEnoughMemoryError(RuntimeError):
+    """The device or the machine has no memory left; the message says what to lower."""
+
+
+@contextmanager
+def advised_on_memory(options: TrainOptions, doing: str) -> Iterator[None]:
+    """Turn the errors of an allocation that failed into advice.
+
+    Args:
+        doing: for the message, as in "iteration 7".
+
+    Raises:
+        NotEnoughMemoryError: in place of torch's and Python's own.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        spec, train = options.datasets.train, options.train
+        batch, gt_size = spec.batch_size_per_gpu, int(spec.args.get("gt_size", 96))
+        remedies = []
+        if batch > 1:
+            half, parts = batch // 2, train.accumulate * 2
+            remedies.append(
+                f"datasets.train.batch_size_per_gpu={half} with train.accumulate={parts} (the same number of pictures "
+                "a step; batch statistics are then those of a part)"
+            )
+        if gt_size > 2 * options.scale:
+            smaller = gt_size // 2 // options.scale * options.scale
+            remedies.append(f"datasets.train.gt_size={smaller} (about a quarter of the memory)")
+        if options.precision == "32":
+            remedies.append("precision=bf16-mixed (about half, where the device has it)")
+        if options.val.embedding_patches > 64:
+            remedies.append("val.embedding_patches=64, if it was a validation")
+        remedies.append("fewer features or blocks in network_g")
+        raise NotEnoughMemoryError(
+            f"not enough memory in {doing}, with batches of {batch} patches of {gt_size} pixels: "
+            f"{str(error).splitlines()[0] if str(error) else 'MemoryError'}. The last checkpoint is good. "
+            f"Lower one of these by --auto-resume --set ...: {'; '.join(remedies)}. --dry-run shows what a run takes."
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had: of CUDA, of torch's CPU allocator, of Python."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(w in str(error) for w in words)
 
 
 def peak_memory_mib() -> float:

@@ -203,7 +203,11 @@ def _loop(
         while run.iteration < total and not run.curriculum.finished:
             loss, right = nmd_loss(run, next(stream))
             if not torch.isfinite(loss):
-                raise NonFiniteLossError(f"the loss of the discriminator is {loss.item()} at {run.iteration + 1}")
+                raise NonFiniteLossError(
+                    f"the loss of the discriminator is {loss.item()} at {run.iteration + 1}",
+                    run.iteration + 1,
+                    "discriminator",
+                )
             run.optimizer.zero_grad(set_to_none=True)
             run.fabric.backward(loss)
             run.optimizer.step()

@@ -15,6 +15,9 @@ import yaml
 
 from mvmsr import __version__
 from mvmsr.config import TrainOptions
+from mvmsr.engine.atomic import write_whole
+from mvmsr.engine.checkpoint import clear_leftovers
+from mvmsr.engine.rehearsal import SetupError
 
 log = logging.getLogger(__name__)
 
@@ -77,17 +80,29 @@ def require_free_run_dir(options: TrainOptions, resume: bool) -> RunDir:
 def open_run_dir(options: TrainOptions, resume: bool) -> RunDir:
     """The run's folder, made if need be, with `options.yml` in it.
 
+    What processes that were killed left half done in it is cleared away.
+
     Raises:
         RunExistsError: the run has begun before and `resume` is false.
+        SetupError: the folder cannot be written.
     """
     run = require_free_run_dir(options, resume)
-    run.root.mkdir(parents=True, exist_ok=True)
-    description = as_plain(options)
-    if resume:
-        _warn_of_changes(run.root / "options.yml", description)
-    header = f"# mvmsr {__version__}; {shlex.join(sys.argv)}\n"
-    text = header + yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
-    (run.root / "options.yml").write_text(text, encoding="utf-8")
+    try:
+        run.root.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(run.root)
+        description = as_plain(options)
+        if resume:
+            _warn_of_changes(run.root / "options.yml", description)
+        header = f"# mvmsr {__version__}; {shlex.join(sys.argv)}\n"
+        text = header + yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+        write_whole(run.root / "options.yml", text.encode())
+        for folder in (run.checkpoints, run.weights):
+            clear_leftovers(folder)
+    except OSError as error:
+        raise SetupError(
+            f"{run.root} cannot be written: {error}; make room, mend its permissions, or set path.experiments_root to "
+            "another place"
+        ) from error
     return run
 
 
@@ -104,12 +119,16 @@ def options_hash(options: TrainOptions) -> str:
 def _warn_of_changes(path: Path, now: dict[str, Any]) -> None:
     if not path.is_file():
         return
-    before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    try:
+        before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, ValueError) as error:
+        log.warning("%s cannot be read (%s); it is written anew", path, error)
+        return
     after = _flat(now)
     changed = [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and (key in before or after[key])  # later versions add options that are 0
     ]
     if changed:
         log.warning("The run continues with options that differ from those it began with: %s", "; ".join(changed))

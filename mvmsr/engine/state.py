@@ -9,9 +9,12 @@ import torch
 from mvmsr.engine.build import Experiment, own_seed
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
+from mvmsr.engine.run import Detour
 
 
-def collect_state(experiment: Experiment, means: RunningMeans, best: dict[str, Any]) -> dict[str, Any]:
+def collect_state(
+    experiment: Experiment, means: RunningMeans, best: dict[str, Any], detour: Detour, data: dict[str, Any]
+) -> dict[str, Any]:
     """Everything that the rest of the run depends on; the same on all processes of the run, which all call this.
 
     The order of samples, the learning rates and the triplets' permutations are functions of seed and iteration, so
@@ -31,6 +34,8 @@ def collect_state(experiment: Experiment, means: RunningMeans, best: dict[str, A
         "batch_size": experiment.batch_size,
         "means": means.state_dict(),
         "best": best,
+        "detour": {"rollbacks": detour.rollbacks, "batches": detour.batches},
+        "data": data,
     }
 
 
@@ -41,6 +46,12 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
         CheckpointError: the checkpoint belongs to other networks than the options describe, or its batches have
             another size, all processes together, so that its position in the data means nothing here.
     """
+    if missing := sorted({"archs", "networks", "optimizers", "rng", "means", "best"} - set(state)):
+        raise CheckpointError(
+            f"the checkpoint lacks {', '.join(missing)}: another kind of training wrote it, or a version of mvmsr that "
+            "this one cannot continue; use that version, or begin another run from its weights "
+            "(path.pretrain_network_g)"
+        )
     _require_batch_size(experiment, state.get("batch_size"))
     theirs, ours = state["archs"], _archs(experiment)
     if theirs != ours:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from mvmsr.engine import atomic
 from mvmsr.engine import checkpoint as checkpoint_module
 from mvmsr.engine.checkpoint import (
     CheckpointError,
@@ -87,14 +89,15 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_everything_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    rename = Path.rename
+    replace = os.replace
 
-    def renamed(self: Path, target: Path) -> Path:
+    def renamed(source: Path, target: Path) -> None:
         events.append("rename")
-        return rename(self, target)
+        replace(source, target)
 
-    monkeypatch.setattr(checkpoint_module, "_sync", lambda path: events.append(path.name))
-    monkeypatch.setattr(Path, "rename", renamed)
+    for module in (checkpoint_module, atomic):
+        monkeypatch.setattr(module, "sync", lambda path: events.append(path.name))
+    monkeypatch.setattr(os, "replace", renamed)
     save_checkpoint(tmp_path / "root", 3, _state())
     assert events[:2] == ["state.pt", "manifest.json"]
     assert events[2].endswith(".tmp")
@@ -139,8 +142,85 @@ def test_damage_is_found_and_passed_over(damage: Any, message: str, tmp_path: Pa
 
 def test_no_checkpoint_at_all(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path / "nowhere") is None
-    _flip(save_checkpoint(tmp_path, 3, _state()))
-    assert latest_checkpoint(tmp_path) is None
+
+
+def test_nothing_is_begun_anew_over_checkpoints_that_cannot_be_read(tmp_path: Path) -> None:
+    for iteration in (3, 6):
+        _flip(save_checkpoint(tmp_path, iteration, _state()))
+    with pytest.raises(CheckpointError, match="none of the 2 checkpoints in .* can be read; bring one back"):
+        latest_checkpoint(tmp_path)
+
+
+def test_a_later_format_is_refused_and_not_passed_over(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 3, _state())
+    manifest = save_checkpoint(tmp_path, 6, _state()) / "manifest.json"
+    document = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**document, "format": 2, "version": "9.1"}))
+    with pytest.raises(CheckpointError, match=r"00000006 was written by mvmsr 9\.1 in format 2, and this is mvmsr"):
+        latest_checkpoint(tmp_path)
+    del document["format"]  # as the first versions wrote it
+    manifest.write_text(json.dumps(document))
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found[0].name == "00000006"
+
+
+def test_the_newest_is_so_by_iteration_whatever_the_clock_said(tmp_path: Path) -> None:
+    for number, iteration in enumerate((99_999_999, 100_000_000, 3)):
+        path = save_checkpoint(tmp_path, iteration, {"iteration": iteration})
+        for file in (path, *path.iterdir()):
+            os.utime(file, (2e9 - 1e9 * number,) * 2)  # the newest are the oldest by their times
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found[1]["iteration"] == 100_000_000
+    assert prune(tmp_path, 1, set()) == [3, 99_999_999]
+
+
+def test_one_of_the_same_iteration_is_there_until_the_new_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may die between any two renames."""
+    save_checkpoint(tmp_path, 3, _state(1.0))
+    rename = os.rename
+
+    class _Died(BaseException):
+        """No error of the system: the end of the process."""
+
+    for last in range(3):
+        with monkeypatch.context() as patch:
+            done: list[str] = []
+
+            def deadly(source: Path, target: Path, last: int = last, done: list[str] = done) -> None:
+                if len(done) == last:
+                    raise _Died
+                done.append(str(target))
+                rename(source, target)
+
+            patch.setattr(os, "rename", deadly)
+            with pytest.raises(_Died):
+                save_checkpoint(tmp_path, 3, _state(2.0))
+        clear_leftovers(tmp_path)
+        found = latest_checkpoint(tmp_path)
+        assert found is not None
+        assert found[1]["weights"]["w"][0] == (2 if last == 2 else 1)
+        assert _names(tmp_path) == ["00000003"]
+
+
+def test_pruning_that_dies_leaves_no_half_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for iteration in (1, 2, 3):
+        save_checkpoint(tmp_path, iteration, _state())
+
+    def dies(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", dies)
+        with pytest.raises(KeyboardInterrupt):
+            prune(tmp_path, 1, set())
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["00000002", "00000003"]
+    clear_leftovers(tmp_path)
+    assert _names(tmp_path) == ["00000002", "00000003"]
 
 
 class _Evil:

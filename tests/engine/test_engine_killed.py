@@ -54,8 +54,9 @@ def _train_slowly(folder: Path, pictures: Path, die_at: str | None) -> None:
     """
     import torch
 
-    from mvmsr.engine import loop
+    from mvmsr.engine import loop, saving
 
+    assert saving.save_checkpoint  # what `die_at` may name
     torch.set_num_threads(1)
     fast = loop.run_iteration
 
@@ -136,8 +137,9 @@ def test_killed_at_a_random_moment(start: Any, whole: Path, pictures: Path, tmp_
     ("die_at", "left"),
     [
         ("mvmsr.engine.checkpoint:_sha256", [3]),  # the second state is written, its manifest is not
-        ("mvmsr.engine.loop:_save_weights", [3]),  # the best weights are due, after the first checkpoint
-        ("mvmsr.engine.loop:prune", [3, 6]),  # the second checkpoint is whole, nothing after it happened
+        ("mvmsr.engine.saving:_save_weights", [3]),  # the best weights are due, after the first checkpoint
+        ("mvmsr.engine.saving:save_checkpoint", [3]),  # the weights of the second checkpoint are there, it is not
+        ("mvmsr.engine.saving:expired", [3, 6]),  # the second checkpoint is whole, nothing after it happened
     ],
 )
 def test_killed_while_writing(

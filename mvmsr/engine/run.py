@@ -1,0 +1,45 @@
+"""A run in progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mvmsr.engine.build import Experiment
+from mvmsr.engine.held_out import HeldOutPatches
+from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog
+from mvmsr.engine.run_dir import RunDir
+from mvmsr.engine.validate import Validation
+
+
+@dataclass(frozen=True)
+class Detour:
+    """How often the run went back to a checkpoint, and how many batches it left out thereby; part of a checkpoint."""
+
+    rollbacks: int = 0
+    batches: int = 0
+
+
+@dataclass
+class Run:
+    """The experiment, its folder, and what it writes.
+
+    Args:
+        best: metric, value and iteration of the best validation so far.
+        data: identity of the training pictures (`data_identity`); empty where nobody asked.
+    """
+
+    experiment: Experiment
+    folder: RunDir
+    stats: StatsLog | NoLog
+    means: RunningMeans
+    validation: Validation | None
+    best: dict[str, Any]
+    held_out: HeldOutPatches | None = None
+    detour: Detour = field(default_factory=Detour)
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def weights_path(self, label: str) -> Path:
+        """Where weights of that label (`best`, or eight digits of an iteration) go."""
+        return self.folder.weights / f"{self.experiment.options.name}_g_{label}.safetensors"
