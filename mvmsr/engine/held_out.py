@@ -77,16 +77,7 @@ def look(experiment: Experiment, patches: HeldOutPatches) -> tuple[dict[str, flo
         pairs = [_embed(experiment, lq, gt) for lq, gt in _chunks(experiment, patches)]
         gt_embeddings, sr_embeddings = (torch.cat(part) for part in zip(*pairs, strict=True))
         share = _matching_share(experiment, *next(_chunks(experiment, patches)))
-    count = len(gt_embeddings)
-    shuffle = torch.Generator().manual_seed(0)
-    tensors = {
-        "gt_embeddings": gt_embeddings,
-        "sr_embeddings": sr_embeddings,
-        "positive_index": torch.randperm(count, generator=shuffle),
-        "negative_index": torch.randperm(count, generator=shuffle),
-    }
-    terms = [t for t in experiment.players["metric_net"].terms if tensors.keys() >= set(t.inputs)]
-    values = dict(evaluate_terms(terms, tensors)[1]) if terms else {}
+    values = _loss_terms(experiment.players["metric_net"].terms, gt_embeddings, sr_embeddings)
     values |= health(gt_embeddings, sr_embeddings)
     found = {name: float(value) for name, value in values.items()}
     return (found if share is None else {**found, "matching_share": share}), gt_embeddings, sr_embeddings
@@ -118,6 +109,22 @@ def save_embeddings(folder: Path, iteration: int, gt_embeddings: Tensor, sr_embe
         np.savez_compressed(file, gt=gt_embeddings.numpy(), sr=sr_embeddings.numpy())
     os.replace(aside, path)
     return path
+
+
+def _loss_terms(terms: list[WeightedTerm], gt_embeddings: Tensor, sr_embeddings: Tensor) -> dict[str, Tensor]:
+    """Means of the unweighted terms over groups of the size of a batch, since some grow with its cube."""
+    shuffle = torch.Generator().manual_seed(0)
+    found: dict[str, list[Tensor]] = {}
+    for gt, sr in zip(gt_embeddings.split(_CHUNK), sr_embeddings.split(_CHUNK), strict=True):
+        if len(gt) < 2:
+            continue  # a single patch has no positive
+        tensors = {"gt_embeddings": gt, "sr_embeddings": sr}
+        for name in ("positive_index", "negative_index"):
+            tensors[name] = torch.randperm(len(gt), generator=shuffle)
+        known = [term for term in terms if tensors.keys() >= set(term.inputs)]
+        for name, value in (evaluate_terms(known, tensors)[1] if known else {}).items():
+            found.setdefault(name, []).append(value)
+    return {name: torch.stack(values).mean() for name, values in found.items()}
 
 
 def _chunks(experiment: Experiment, patches: HeldOutPatches) -> Iterator[tuple[Tensor, Tensor]]:
