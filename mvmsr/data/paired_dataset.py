@@ -10,7 +10,7 @@ import numpy as np
 
 from mvmsr.data.layouts import ImagePair, find_pairs, resolve_dataroot
 from mvmsr.data.packed_store import PackedStore
-from mvmsr.data.packing import load_or_build
+from mvmsr.data.packing import load_or_build, plan
 from mvmsr.registry import DATASETS
 
 log = logging.getLogger(__name__)
@@ -55,11 +55,7 @@ class PairedImageDataset:
         cache_dir: str | Path | None = None,
         data_root: str | Path | None = None,
     ) -> None:
-        if scale < 1:
-            raise ValueError(f"scale must be at least 1, got {scale}")
-        if gt_size < scale or gt_size % scale:
-            below = gt_size - gt_size % scale or scale
-            raise ValueError(f"gt_size must be a multiple of scale {scale}, got {gt_size}; use {below}")
+        _check_sizes(scale, gt_size)
         self.scale, self.gt_size, self.use_hflip, self.use_rot = scale, gt_size, use_hflip, use_rot
         roots = [resolve_dataroot(root, data_root) for root in _as_list(dataroot_gt)]
         self.pairs = _pairs_of_all(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root)
@@ -98,6 +94,33 @@ class PairedImageDataset:
         if self.use_rot and transpose < 0.5:
             lq, gt = lq.swapaxes(0, 1), gt.swapaxes(0, 1)
         return lq, gt
+
+
+def check_pictures(
+    dataroot_gt: str | list[str],
+    dataroot_lq: str | list[str] | None = None,
+    scale: int = 4,
+    gt_size: int = 96,
+    meta_info_file: str | None = None,
+    filename_tmpl: str = "{}",
+    data_root: str | Path | None = None,
+) -> None:
+    """What `PairedImageDataset` with these arguments finds out about its pictures before it packs them.
+
+    Raises:
+        LayoutError, PairError, ValueError: as the dataset.
+    """
+    _check_sizes(scale, gt_size)
+    roots = [resolve_dataroot(root, data_root) for root in _as_list(dataroot_gt)]
+    plan(_pairs_of_all(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root), scale, gt_size)
+
+
+def _check_sizes(scale: int, gt_size: int) -> None:
+    if scale < 1:
+        raise ValueError(f"scale must be at least 1, got {scale}")
+    if gt_size < scale or gt_size % scale:
+        below = gt_size - gt_size % scale or scale
+        raise ValueError(f"gt_size must be a multiple of scale {scale}, got {gt_size}; use {below}")
 
 
 def _as_list(value: str | list[str]) -> list[str]:

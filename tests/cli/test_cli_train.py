@@ -153,6 +153,15 @@ def test_a_dry_run_shows_sizes_and_cost_and_leaves_nothing(folder: Path) -> None
     assert {path.name for path in folder.iterdir()} == before
 
 
+def test_a_dry_run_names_pictures_that_training_would_refuse(folder: Path) -> None:
+    result = _train("--dry-run", "--set", "datasets.train.gt_size=64", "--set", "train.total_iter=1")
+    assert result.exit_code == 1, result.output
+    assert "48x48" in result.output
+    assert "smaller than gt_size 64" in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert "missing" in _train("--dry-run", "--set", "datasets.train.dataroot_gt=missing").output
+
+
 def test_a_run_leaves_its_folder_and_says_where(folder: Path) -> None:
     result = _train()
     assert result.exit_code == 0, result.output

@@ -93,6 +93,25 @@ def test_weights_with_more_than_the_network_has(
     assert "unexpected_keys=['more']" in caplog.text
 
 
+def test_weights_of_other_shapes_are_left_out_unless_all_must_fit(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = dict(build(tiny_options(tmp_path, pictures)).modules["generator"].state_dict())
+    first, *_, last = (name for name, value in given.items() if value.ndim == 4)
+    path = tmp_path / "resized.pth"
+    filled = {name: torch.full_like(value, 0.5) for name, value in given.items()}
+    torch.save({"params": {**filled, last: torch.zeros(2, *given[last].shape[1:])}}, path)
+    changes = {"path.pretrain_network_g": str(path)}
+    with pytest.raises(OptionsError, match=r"resized.pth does not fit SRResNet: "):
+        build(tiny_options(tmp_path, pictures, changes=changes))
+    with caplog.at_level(logging.WARNING):
+        loaded = build(tiny_options(tmp_path, pictures, changes={**changes, "path.strict_load_g": False}))
+    assert f"left out for their shape: {last} is (2, " in caplog.text
+    state = loaded.modules["generator"].state_dict()
+    assert (state[first] == 0.5).all()
+    assert not (state[last] == 0.5).any()
+
+
 def test_a_device_or_precision_that_is_not_here(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="precision '16-mixed' needs a GPU"):
         build(tiny_options(tmp_path, pictures, changes={"precision": "16-mixed"}))
