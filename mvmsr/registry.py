@@ -28,7 +28,7 @@ class RegistryError(LookupError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest known name, or an empty string."""
     by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower()[:200], by_lower, n=1, cutoff=0.6)  # its time is no line
     return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
 
 

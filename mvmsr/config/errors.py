@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+MOST = 50
+"""Problems that are listed; a file with more is most likely none of options."""
+
+_LONGEST = 2000
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong: where it stands, under which dotted key, and what would be right."""
@@ -15,12 +21,21 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.key}: {self.message}" if self.key else f"{self.where}: {self.message}"
+        key, message = _cut(self.key, 200), _cut(self.message, _LONGEST)
+        return f"{self.where}: {key}: {message}" if key else f"{self.where}: {message}"
 
 
 class OptionsError(ValueError):
-    """The options cannot be used; the message lists every problem with file, line and key."""
+    """The options cannot be used; the message lists every problem (up to `MOST`) with file, line and key."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(p) for p in self.problems))
+        lines = [str(p) for p in self.problems[:MOST]]
+        if len(self.problems) > MOST:
+            lines.append(f"and {len(self.problems) - MOST} more problems")
+        super().__init__("\n".join(lines))
+
+
+def _cut(text: str, length: int) -> str:
+    """The text, without its middle where it is long."""
+    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from mvmsr.config.basicsr_keys import translate
-from mvmsr.config.errors import OptionsError, Problem
+from mvmsr.config.errors import MOST, OptionsError, Problem
 from mvmsr.config.schema import TrainOptions, ValSet
 from mvmsr.config.yaml_source import Keys, Source, apply_override, read_yaml, shown
 from mvmsr.registry import did_you_mean
@@ -70,10 +71,10 @@ def _unknown_names(values: dict[str, Any], source: Source) -> list[Problem]:
     ):
         known = _fields((section,))
         inner = values.get(section)
-        for key in inner if isinstance(inner, dict) else ():
-            if key not in known and not fits(key):
-                accepted = f"Accepted here: {', '.join(known)}. {hint}"
-                problems.append(source.problem((section, key), f"is unknown.{did_you_mean(key, known)} {accepted}"))
+        unknown = (key for key in inner if key not in known and not fits(key)) if isinstance(inner, dict) else ()
+        for key in islice(unknown, MOST):
+            accepted = f"Accepted here: {', '.join(known)}. {hint}"
+            problems.append(source.problem((section, key), f"is unknown.{did_you_mean(key, known)} {accepted}"))
     return problems
 
 
@@ -93,7 +94,11 @@ def problems_of(
         if details["type"] != "missing":
             keys = _written(values, keys)
         by_keys.setdefault(keys, []).append(details)
-    return [source.problem(keys, _message(keys, found, model)) for keys, found in by_keys.items()]
+    found_first = islice(by_keys.items(), MOST)
+    problems = [source.problem(keys, _message(keys, found, model)) for keys, found in found_first]
+    if (more := len(by_keys) - MOST) > 0:
+        problems.append(Problem(source.path, "", f"and {more} more problems"))
+    return problems
 
 
 def _written(values: Any, location: Keys) -> Keys:

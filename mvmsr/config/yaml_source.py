@@ -15,8 +15,10 @@ from mvmsr.config.errors import OptionsError, Problem
 
 Keys = tuple[str, ...]
 
-# Aliases make a document's tree larger than its text; a hostile file could make it exponentially so.
-_MAX_NODES = 20_000
+# Real options files have some hundred values in some kilobytes. Beyond these limits, reading would take seconds; and
+# aliases make a document's tree larger than its text, in a hostile file exponentially so.
+_MAX_BYTES = 2**18
+_MAX_NODES = 5_000
 _MAX_DEPTH = 50
 
 LARGEST = 2**63 - 1
@@ -33,13 +35,17 @@ class _Loader(yaml.SafeLoader):
     """
 
     _depth = 0
+    _count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        """As PyYAML's, but refuses deep nesting, on which it would spend seconds before Python's stack ends."""
+        """As PyYAML's, but refuses deep nesting and many values, on which it would spend seconds."""
         self._depth += 1
+        self._count += 1
+        mark = self.peek_event().start_mark
         if self._depth > _MAX_DEPTH:
-            mark = self.peek_event().start_mark
             raise ComposerError(None, None, f"nested deeper than {_MAX_DEPTH} levels; is it options?", mark)
+        if self._count > 2 * _MAX_NODES:  # a value has a key
+            raise ComposerError(None, None, f"more than {_MAX_NODES} values; is it options?", mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -100,9 +106,14 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Source]:
     """
     source = Source(str(path))
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        text = data.decode("utf-8") if len(data) <= _MAX_BYTES else None
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the path
         raise OptionsError([Problem(str(path), "", f"cannot read the options file: {error}")]) from error
+    if text is None:
+        message = f"the file has more than {_MAX_BYTES // 1024} KiB; is it options?"
+        raise OptionsError([Problem(str(path), "", message)])
     value = parse_yaml(text, source)
     if not isinstance(value, dict):
         found = "an empty file" if value is None else shown(value)
@@ -129,6 +140,10 @@ def parse_yaml(text: str, source: Source) -> Any:
         raise OptionsError([Problem(where, "", f"not valid YAML: {error.problem}")]) from error
     except yaml.YAMLError as error:
         raise OptionsError([Problem(source.path, "", f"not valid YAML: {' '.join(str(error).split())}")]) from error
+    except OptionsError:
+        raise
+    except (ValueError, OverflowError) as error:  # PyYAML lets `"\UFFFFFFFF"` pass, and Python has no such character
+        raise OptionsError([Problem(source.path, "", f"not valid YAML: {error}")]) from error
 
 
 @dataclass
@@ -157,7 +172,7 @@ class _Reader:
     def _scalar(self, node: yaml.ScalarNode, keys: Keys) -> Any:
         try:
             value = self.loader.construct_object(node)
-        except (ValueError, KeyError) as error:  # `!!int five`
+        except (ValueError, KeyError, IndexError, OverflowError) as error:  # `!!int five`, `!!float ''`
             tag = node.tag.replace(_TAG, "")
             raise self._error(node, keys, f"{shown(node.value)} cannot be read as !!{tag}") from error
         if isinstance(value, float) and not math.isfinite(value):

@@ -140,10 +140,10 @@ def test_an_alias_bomb_is_refused_at_once():
     start = time.process_time()
     problem = refusal("\n".join(lines))
     assert time.process_time() - start < 3  # all of it would be 10^12 values
-    assert "more than 20000 values" in problem.message
+    assert "more than 5000 values" in problem.message
     merges = ["a0: &a0 {x: 1}"]
     merges += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 12)]
-    assert "more than 20000 values" in refusal("\n".join(merges)).message
+    assert "more than 5000 values" in refusal("\n".join(merges)).message
 
 
 @pytest.mark.parametrize(
