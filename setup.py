@@ -11,6 +11,9 @@ VERSION = next(
     if line.startswith("__version__")
 )
 
+BROWSER = ["playwright>=1.40"]
+WEB = ["gradio>=6.31,<7"]
+
 setup(
     name="mvmsr",
     version=VERSION,
@@ -48,8 +51,9 @@ setup(
         "tifffile>=2023.4.12",
     ],
     extras_require={
-        "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100"],
-        "browser": ["playwright>=1.40"],
+        "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100", *BROWSER, *WEB],
+        "browser": BROWSER,
+        "web": WEB,
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
     },
     entry_points={"console_scripts": ["mvmsr = mvmsr.cli:main"]},

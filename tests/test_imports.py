@@ -24,7 +24,7 @@ ORDER = (
     {"archs", "losses", "data", "metrics"},
     {"inference"},
     {"benchmark"},
-    {"report"},
+    {"report", "web"},
     {"engine"},
     {"reproduction"},
     {"cli"},

@@ -20,6 +20,7 @@ from mvmsr.cli import (
     train,
     train_nmd,
     upscale,
+    web,
 )
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command("test", cls=test.SeveralValues)(test.command)
 app.command("compare")(compare.command)
 app.command("explain-gap")(explain_gap.command)
 app.command("upscale")(upscale.command)
+app.command("web")(web.command)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.command("export")(export.command)

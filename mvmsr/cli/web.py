@@ -1,0 +1,88 @@
+"""`mvmsr web`: a page in the browser on which people enlarge a picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import threading
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+_WITHOUT = "mvmsr web needs gradio, which is not installed; get it by: pip install 'mvmsr[web]'"
+
+
+def command(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model to offer, besides the built-in ones and bicubic: weights file (.safetensors, .pth) or run "
+            "directory. Give it several times for several; the first is proposed."
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to serve on; 127.0.0.1 is reachable from this machine alone, 0.0.0.0 from all.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 7860,
+    share: Annotated[
+        bool, typer.Option("--share", help="Make a public address too, through a tunnel of gradio's makers.")
+    ] = False,
+    max_upload: Annotated[str, typer.Option(help="Largest file, such as 64M.")] = "64M",
+    max_pixels: Annotated[
+        str, typer.Option(help="Largest picture, such as 4M (millions); results have at most 16 times as many.")
+    ] = "4M",
+    max_seconds: Annotated[float, typer.Option(help="Longest work on one picture.")] = 300.0,
+    queue: Annotated[int, typer.Option(min=1, help="Pictures that may wait; one is worked on at a time.")] = 8,
+    tile: Annotated[
+        str, typer.Option(help="Side of the tiles in input pixels; `auto` fits the memory, 0 takes pictures whole.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
+) -> None:
+    """Serve a page on which a picture is dropped, enlarged, compared and downloaded."""
+    console = Console(stderr=True)
+    if importlib.util.find_spec("gradio") is None:
+        console.print(f"[red]error[/] {escape(_WITHOUT)}", soft_wrap=True)
+        raise typer.Exit(2)
+    if tile != "auto" and not tile.isdecimal():
+        raise typer.BadParameter(f"expected `auto` or a number of pixels, got {tile!r}", param_hint="--tile")
+    from mvmsr.inference.memory import parse_bytes
+    from mvmsr.web.limits import Limits, parse_pixels
+    from mvmsr.web.server import Address, serve
+    from mvmsr.web.shelf import Shelf
+
+    side: int | Literal["auto"] = "auto" if tile == "auto" else int(tile)
+    address = Address(host, port, share)
+    until = threading.Event()
+    try:
+        limits = Limits(parse_bytes(max_upload), parse_pixels(max_pixels), max_seconds, queue)
+        shelf = Shelf(model or (), side, device, precision)
+        console.print(f"models: {escape(', '.join(shelf.names))}", soft_wrap=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: until.set())
+        serve(shelf, limits, address, until, lambda url, public: _tell(console, address, url, public))
+    except (ValueError, OSError, RuntimeError) as error:
+        console.print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from error
+    console.print("stopped; uploads and results are removed")
+
+
+def _tell(console: Console, address: object, url: str, public: str | None) -> None:
+    from mvmsr.web.server import Address
+
+    assert isinstance(address, Address)
+    console.print(f"open [bold]{escape(url)}[/] (Ctrl-C stops)", soft_wrap=True)
+    if public is not None:
+        console.print(
+            f"[yellow]public[/] {escape(public)}: whoever knows this address can use this machine by this page, from "
+            "anywhere and without a password; pictures pass through the servers of gradio's makers",
+            soft_wrap=True,
+        )
+    elif not address.local:
+        console.print(
+            f"[yellow]open to others[/] every machine that reaches {escape(address.host)}:{address.port} can use this "
+            "page, without a password and unencrypted",
+            soft_wrap=True,
+        )

@@ -1,0 +1,75 @@
+"""Where visitors' orders are taken, one after the other, and where they can be called off."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mvmsr.data.picture import ImageError
+from mvmsr.web.folder import Folder
+from mvmsr.web.job import Done, Order, carry_out, size_within
+from mvmsr.web.limits import Limits, Refused
+from mvmsr.web.shelf import Shelf
+from mvmsr.web.watch import Stopped, Watch
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A result, and how long it took in seconds."""
+
+    done: Done
+    seconds: float
+
+
+class Desk:
+    """Carries out orders, one at a time."""
+
+    def __init__(self, shelf: Shelf, limits: Limits, folder: Folder) -> None:
+        self.shelf, self.limits, self.folder = shelf, limits, folder
+        self._at_work = threading.Lock()
+        self._watches: dict[str, Watch] = {}
+
+    def serve(self, visitor: str, order: Order, on_progress: Callable[[float], object]) -> Finished:
+        """Enlarges a visitor's picture.
+
+        Raises:
+            Refused: it cannot be done; the message says why, and names no path of this machine.
+            Stopped: it was called off, or took too long.
+        """
+        name = order.source.name
+        upscaler = self.shelf.upscaler(order.model, order.scale)
+        place = watch = None
+        try:
+            height, width = size_within(order.source, order.scale, self.limits)
+            with self._at_work:
+                watch = self._watches[visitor] = Watch(height * width, self.limits.seconds, on_progress)
+                place = self.folder.new()
+                done = carry_out(order, upscaler, place, watch)
+            place = None
+            return Finished(done, watch.elapsed)
+        except ImageError as error:
+            raise Refused(f"{name} {error.cause}.") from error
+        except OSError as error:
+            raise Refused(f"{name} cannot be done: {error.strerror or type(error).__name__}.") from error
+        except MemoryError as error:
+            raise Refused(f"{name} does not fit into this machine's memory; choose a smaller scale.") from error
+        except Refused:
+            raise
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            raise Refused(f"{name} cannot be done: {error or type(error).__name__}") from error
+        finally:
+            if watch is not None and self._watches.get(visitor) is watch:
+                del self._watches[visitor]
+            if place is not None:
+                shutil.rmtree(place, ignore_errors=True)
+
+    def call_off(self, visitor: str) -> None:
+        """Stops the work on a visitor's picture, if there is any."""
+        with suppress(KeyError):
+            self._watches[visitor].stop()
+
+
+__all__ = ["Desk", "Finished", "Refused", "Stopped"]

@@ -1,0 +1,138 @@
+"""The page: what visitors see and click."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from mvmsr.web.desk import Desk, Refused, Stopped
+from mvmsr.web.job import FORMATS, SCALES, Order, size_within
+
+_SHOWN_SECONDS = 20
+_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+_MONO = ["ui-monospace", "Consolas", "monospace"]
+CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+
+
+def theme() -> Any:
+    """Colours and fonts; the fonts are the reader's own, as others would be fetched from the net."""
+    return gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=_FONTS, font_mono=_MONO)
+
+
+def build(desk: Desk) -> gr.Blocks:
+    """The page on which a desk's visitors place their orders."""
+    limits, names = desk.limits, desk.shelf.names
+
+    def look(uploaded: str | None, scale: int) -> str:
+        if uploaded is None:
+            return ""
+        path = Path(uploaded)
+        try:
+            height, width = size_within(path, scale, limits)
+        except ValueError as error:
+            return f"⚠️ {_plain(_said(error, path))}"
+        return f"{_plain(path.name)}: {width} × {height} becomes {width * scale} × {height * scale}."
+
+    def enlarge(
+        uploaded: str | None,
+        model: str,
+        scale: int,
+        format_: str,
+        quality: int,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  # gradio finds it by this default
+    ) -> tuple[tuple[str, str], Any, str]:
+        if uploaded is None:
+            raise gr.Error("Choose a picture first.", duration=_SHOWN_SECONDS, print_exception=False)
+        visitor = str(request.session_hash)
+        progress(0, desc="Enlarging")
+        try:
+            order = Order(Path(uploaded), model, int(scale), format_, int(quality))
+            finished = desk.serve(visitor, order, lambda part: progress(part, desc="Enlarging"))
+        except Stopped as stopped:
+            raise gr.Error(str(stopped), duration=_SHOWN_SECONDS, print_exception=False, title="Stopped") from stopped
+        except Refused as refused:
+            raise gr.Error(str(refused), duration=_SHOWN_SECONDS, print_exception=False, title="Not done") from refused
+        done = finished.done
+        told = f"{done.width} × {done.height} pixels in {finished.seconds:.1f} s. " + " ".join(done.notes)
+        label = f"Download {format_} ({_amount(done.file.stat().st_size)})"
+        download = gr.DownloadButton(label, value=str(done.file), interactive=True)
+        return (str(done.before), str(done.after)), download, told
+
+    def stop(request: gr.Request) -> str:
+        desk.call_off(str(request.session_hash))
+        return "Stopped."
+
+    def leave(request: gr.Request) -> None:
+        desk.call_off(str(request.session_hash))
+
+    with gr.Blocks(title="mvmsr", analytics_enabled=False, fill_width=True) as page:
+        gr.Markdown(
+            "# Enlarge a picture\n"
+            f"Files of up to {limits.upload_bytes / 2**20:,.4g} MiB and {limits.pixels / 1e6:,.4g} million pixels. "
+            "Pictures stay on the machine that serves this page, and are deleted there after a while."
+        )
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=1, min_width=320):
+                upload = gr.File(label="Picture", file_types=["image"], height=150, elem_id="upload")
+                about = gr.Markdown(elem_id="about")
+                model = gr.Dropdown(
+                    [(desk.shelf.title(name), name) for name in names], value=names[0], label="Model", elem_id="model"
+                )
+                scale = gr.Radio([(f"x{n}", n) for n in SCALES], value=4, label="Scale", elem_id="scale", min_width=250)
+                format_ = gr.Radio(list(FORMATS), value="PNG", label="Format", elem_id="format")
+                quality = gr.Slider(
+                    1, 100, value=95, step=1, label="Quality", visible=False, elem_id="quality", buttons=[]
+                )
+                with gr.Row():
+                    go = gr.Button("Enlarge", variant="primary", elem_id="go", min_width=120)
+                    halt = gr.Button("Stop", elem_id="stop", min_width=80)
+            with gr.Column(scale=3, min_width=300):
+                compared = gr.ImageSlider(
+                    label="Bicubic, left, and the result",
+                    interactive=False,
+                    buttons=["fullscreen"],
+                    elem_id="compared",
+                    max_height=640,
+                    type="filepath",
+                )
+                told = gr.Markdown(elem_id="told")
+                download = gr.DownloadButton("Download", interactive=False, elem_id="download")
+        for changes in (upload.change, scale.change):
+            changes(look, [upload, scale], about, queue=False, show_progress="hidden", api_visibility="private")
+        format_.change(
+            lambda chosen: gr.Slider(visible=chosen != "PNG"),
+            format_,
+            quality,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        running = go.click(
+            enlarge,
+            [upload, model, scale, format_, quality],
+            [compared, download, told],
+            api_name="enlarge",
+            concurrency_limit=1,
+            show_progress_on=compared,
+            scroll_to_output=True,
+        )
+        halt.click(stop, None, told, queue=False, cancels=running, show_progress="hidden", api_visibility="private")
+        page.unload(leave)
+    return page
+
+
+def _said(error: ValueError, path: Path) -> str:
+    cause = getattr(error, "cause", None)
+    return f"{path.name} {cause}." if cause else str(error)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and HTML show as it is: names of files are the visitor's."""
+    return "".join(f"&#{ord(sign)};" if sign in "&<>\"'`*_[]()#!|\\~$:" else sign for sign in text)
+
+
+def _amount(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.0f} KiB"
