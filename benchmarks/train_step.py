@@ -3,9 +3,9 @@
     python benchmarks/train_step.py [--batch 8] [--patch 24] [--rounds 6] [--json FILE]
 
 Both sides get the same batches of random pictures from memory and train the same networks from the same weights:
-SRResNet 16x64 without BN as plain PyTorch modules for BasicSR (SRModel with L1; SRGANModel with L1 and a vanilla GAN)
-and as ours here (L1; L1 + MvM; L1 + relativistic GAN; precision, layout and compilation as `auto` picks them for a
-long run). Every figure is the median over rounds of the mean of a few iterations, the contenders taking turns in every
+SRResNet 16x64 without BN and SRGAN's discriminator, of plain PyTorch modules for BasicSR (SRModel with L1; SRGANModel
+with L1 and a vanilla GAN) and as ours here (L1; L1 + MvM; L1 + relativistic GAN; precision, layout and compilation as
+`auto` picks them for a long run). Every figure is the median over rounds of the mean of a few iterations, the contenders taking turns in every
 round, so that a machine whose speed drifts slows all of them alike.
 """
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from mvmsr.archs import SRGANDiscriminator, SRResNet
+from mvmsr.archs.strided_conv import StridedConv2d
 from mvmsr.basicsr_shim import import_basicsr
 from mvmsr.benchmark.results import machine, versions
 from mvmsr.config.load import validate
@@ -57,6 +58,18 @@ class PlainSRResNet(nn.Module):
         return self.conv_last(self.upsampler(self.body(features) + features))
 
 
+class PlainSRGANDiscriminator(SRGANDiscriminator):
+    """The same discriminator of PyTorch's own convolutions alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for position, layer in enumerate(self.features):
+            if isinstance(layer, StridedConv2d):
+                plain = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, 2, padding=1)
+                plain.load_state_dict(layer.state_dict())
+                self.features[position] = plain
+
+
 class _Block(nn.Module):
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -73,7 +86,7 @@ def basicsr_model(gan: bool, batch: dict[str, Tensor]) -> Iterate:
         raise SystemExit("BasicSR is not installed; pip install basicsr (Python 3.12 at most)")
     registry = import_basicsr("basicsr.utils.registry").ARCH_REGISTRY
     models = import_basicsr("basicsr.models")
-    for network in (PlainSRResNet, SRGANDiscriminator):
+    for network in (PlainSRResNet, PlainSRGANDiscriminator):
         if network.__name__ not in registry:
             registry.register(network)
     optimizer = {"type": "Adam", "lr": 2e-4, "betas": [0.9, 0.999]}
@@ -96,7 +109,7 @@ def basicsr_model(gan: bool, batch: dict[str, Tensor]) -> Iterate:
         "train": train,
     }
     if gan:
-        options["network_d"] = {"type": "SRGANDiscriminator"}
+        options["network_d"] = {"type": "PlainSRGANDiscriminator"}
         train["optim_d"] = dict(optimizer)
         train["gan_opt"] = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 2e-3}
     torch.manual_seed(0)
@@ -229,11 +242,17 @@ def main() -> None:
 
 
 def _same_function(lq: Tensor) -> None:
-    """The plain network and ours must compute the same thing, or the comparison says nothing."""
+    """The plain networks and ours must compute the same thing, or the comparison says nothing."""
     plain, ours = PlainSRResNet(), SRResNet(bn=False)
     ours.load_state_dict(plain.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(plain(lq), ours(lq), rtol=1e-3, atol=1e-4)
+        torch.manual_seed(0)
+        plain_d = PlainSRGANDiscriminator()
+        ours_d = SRGANDiscriminator()
+        ours_d.load_state_dict(plain_d.state_dict())
+        gt = torch.rand(2, 3, 96, 96)
+        torch.testing.assert_close(plain_d(gt), ours_d(gt), rtol=1e-3, atol=1e-4)
 
 
 if __name__ == "__main__":
