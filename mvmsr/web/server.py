@@ -20,6 +20,9 @@ _KEEP_SECONDS = 3600.0
 _UPLOADS_KEPT = 64
 """The folder holds about so many of the largest uploads, and as much again in results, before uploads must wait."""
 
+_SHARED_SCRIPTS = ("https://gradio.s3-us-west-2.amazonaws.com",)
+"""Under a public address gradio's page takes its own programs from there."""
+
 
 @dataclass(frozen=True)
 class Address:
@@ -78,6 +81,7 @@ def _serve(desk: Desk, address: Address, until: threading.Event, ready: Callable
 
     page_module = importlib.import_module("mvmsr.web.page")  # imports gradio, which reads the settings of `_prepare`
     limits, folder = desk.limits, desk.folder
+    scripts = _SHARED_SCRIPTS if address.share else ()
     rules = Rules(folder, limits.upload_bytes, 2 * _UPLOADS_KEPT * limits.upload_bytes, address.local, scripts)
     page = page_module.build(desk)
     page.queue(max_size=limits.waiting, default_concurrency_limit=1, api_open=False)
