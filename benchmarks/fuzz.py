@@ -56,6 +56,8 @@ def main() -> None:
         **_machine(),
         "subjects": {},
     }
+    if args.json and args.json.exists():  # of other subjects, run before
+        results["subjects"] = json.loads(args.json.read_text(encoding="utf-8"))["subjects"]
     for name, kind in SUBJECTS.items():
         if not (count := getattr(args, name)):
             continue

@@ -139,7 +139,7 @@ def _one_worker(subject: Subject, seed: int, indices: range, folder: Path, repor
             else:
                 running = False
                 _count(report, message, index, label)
-                if not quiet and index % 2000 == 0:
+                if not quiet and index % 500 == 0:
                     print(f"{subject.name} {index}: {len(report.findings)} kinds of findings", flush=True)
     status = os.waitpid(child, 0)[1]
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 and not running:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +16,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from mvmsr.data.image_limits import MAX_PIXELS, check_pixels, file_bytes, opened
 from mvmsr.data.image_writing import WRITE_SUFFIXES, write_picture, write_rgb
 from mvmsr.data.picture import IMAGE_SUFFIXES, ImageError, Picture
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
     "WRITE_SUFFIXES",
     "ImageError",
     "Picture",
@@ -35,8 +35,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
+_ORIENTATION, _BITS_PER_SAMPLE, _WIDTH, _LENGTH = 0x0112, 258, 256, 257
 _BROKEN = "replace the file or take it out of the folder"
+_STRIP_PIXELS = 2**22
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
@@ -48,42 +49,57 @@ def read_rgb(path: str | Path) -> np.ndarray:
     return read_picture(path).over_white().as_8_bit().rgb
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | Path, max_pixels: int | None = None) -> tuple[int, int]:
     """(height, width) of the upright picture, from the file's header alone.
 
+    Args:
+        max_pixels: see `read_picture`.
+
     Raises:
-        ImageError: the file is missing or its header cannot be read.
+        ImageError: the file is missing, its header cannot be read, or it declares too many pixels.
     """
-    with _named_errors(path), _not_empty(path).open("rb") as file, Image.open(file) as image:
-        width, height = image.size
-        return (width, height) if _orientation(image) >= 5 else (height, width)
+    with _named_errors(path), Path(path).open("rb") as file:
+        length = file_bytes(path, max_pixels)
+        with opened(file) as image:
+            check_pixels(path, image.size, length, max_pixels)
+            width, height = _stored_size(image)
+            return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
-def read_picture(path: str | Path) -> Picture:
+def read_picture(path: str | Path, max_pixels: int | None = None) -> Picture:
     """A picture with its depth (8 or 16 bits), transparency, colour profile and EXIF.
 
-    CMYK and other colour spaces become RGB, through their embedded profile where they have one.
+    CMYK and other colour spaces become RGB, through their embedded profile where they have one. Metadata that cannot be
+    read is left out.
+
+    Args:
+        max_pixels: the most that a file may declare; None for `MAX_PIXELS`, and a refusal of large pictures in files
+            too small to hold them, whose only use is to fill the memory.
 
     Raises:
-        ImageError: the file is missing, unreadable, truncated, animated or holds 32-bit values.
+        ImageError: the file is missing, unreadable, truncated, animated, too large, or holds 32-bit values.
     """
     with _named_errors(path):
+        length = file_bytes(path, max_pixels)
         data = Path(path).read_bytes()
-        if not data:
-            raise ImageError(path, "is empty", _BROKEN)
-        with Image.open(io.BytesIO(data)) as image:
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":  # MPO: a camera's JPEG with a preview behind it
-                raise ImageError(path, f"holds {frames} frames", "extract the frames into single pictures first")
+        with opened(io.BytesIO(data)) as image:
+            check_pixels(path, image.size, length, max_pixels)
+            if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a JPEG with a preview behind it
+                raise ImageError(
+                    path, f"holds {_frames(image)} frames", "extract the frames into single pictures first"
+                )
             is_16_bit = _is_16_bit(image, data)
             if image.mode == "F" or (image.mode == "I" and not is_16_bit):
                 raise ImageError(path, "holds 32-bit values", "convert it to a 16-bit PNG or TIFF first")
-            orientation = _orientation(image)
-            exif = _upright_exif(image, orientation)
             icc_profile = image.info.get("icc_profile")
             if is_16_bit:
+                orientation = 1 if image.format == "TIFF" else _orientation(image)  # OpenCV turns a TIFF by itself
+                exif = _upright_exif(image)
                 pixels, grey = _decode_16_bit(path, data), False
             else:
+                image.load()
+                orientation = _orientation(image)  # Pillow turns a TIFF by itself, and then says so
+                exif = _upright_exif(image)
                 pixels, grey, icc_profile = _decode_8_bit(image, icc_profile)
     pixels = _turn_upright(pixels, orientation)
     channels = pixels.shape[2]
@@ -104,25 +120,37 @@ def _named_errors(path: str | Path) -> Iterator[None]:
         raise ImageError(path, "is not a picture in a known format, or is damaged", _BROKEN) from error
     except Image.DecompressionBombError as error:
         raise ImageError(path, "is too large to be decoded safely", "cut it into parts first") from error
-    except (ValueError, SyntaxError, IndexError, EOFError, struct.error, zlib.error, cv2.error) as error:
-        raise ImageError(path, f"is truncated or damaged ({error})", _BROKEN) from error
-    except OSError as error:
-        if error.strerror is None:  # Pillow's own, about the contents
-            raise ImageError(path, f"is truncated or damaged ({error})", _BROKEN) from error
-        raise ImageError(path, f"cannot be read ({error.strerror})", "check the path and its rights") from error
+    except MemoryError as error:
+        raise ImageError(path, "does not fit into the memory", "cut it into parts first") from error
+    except Exception as error:  # decoders raise whatever they stumble over; they share no other base class
+        if isinstance(error, OSError) and error.strerror is not None:
+            raise ImageError(path, f"cannot be read ({error.strerror})", "check the path and its rights") from error
+        raise ImageError(path, f"is truncated or damaged ({str(error)[:200]})", _BROKEN) from error
 
 
-def _not_empty(path: str | Path) -> Path:
-    if not Path(path).stat().st_size:
-        raise ImageError(path, "is empty", _BROKEN)
-    return Path(path)
+def _frames(image: Image.Image) -> str:
+    """How many frames there are, as far as the header says; counting those of the others means walking the file."""
+    return "several" if image.format in ("GIF", "TIFF") else str(getattr(image, "n_frames", "several"))
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) before turning; Pillow gives that of an upright TIFF, in newer releases."""
+    if image.format != "TIFF":
+        return image.size
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return int(tags[_WIDTH]), int(tags[_LENGTH])
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8, that is known before the pixels are decoded."""
+    """The EXIF orientation, 1 to 8, that is known before the pixels are decoded; 1 where there is no sense in it."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # Pillow would decode the whole picture to look for EXIF behind its pixels
-    return int(image.getexif().get(_ORIENTATION, 1))
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception as error:  # EXIF is parsed by Python code that takes damaged blocks at their word
+        log.info("the EXIF block cannot be read (%s)", error)
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _is_16_bit(image: Image.Image, data: bytes) -> bool:
@@ -137,7 +165,7 @@ def _is_16_bit(image: Image.Image, data: bytes) -> bool:
 def _decode_16_bit(path: str | Path, data: bytes) -> np.ndarray:
     """(H, W, C) uint16 with C 1, 3 or 4, RGB order."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
+    if pixels is None or not pixels.size:
         raise ImageError(path, "is truncated or damaged", _BROKEN)
     if pixels.dtype != np.uint16:
         raise ImageError(path, f"holds {pixels.dtype} values", "convert it to a 16-bit PNG or TIFF first")
@@ -151,7 +179,6 @@ def _decode_16_bit(path: str | Path, data: bytes) -> np.ndarray:
 
 def _decode_8_bit(image: Image.Image, icc_profile: bytes | None) -> tuple[np.ndarray, bool, bytes | None]:
     """(H, W, C) uint8 with C 1, 2, 3 or 4; whether it is grey; the profile that still applies to it."""
-    image.load()
     grey = image.mode in ("1", "L", "LA", "La")
     has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or (
         "transparency" in image.info and image.mode in ("L", "P", "RGB")
@@ -160,8 +187,20 @@ def _decode_8_bit(image: Image.Image, icc_profile: bytes | None) -> tuple[np.nda
         # CMYK, LAB, YCbCr, HSV: the profile describes that space, not the RGB that we make of it.
         image, icc_profile = _to_srgb(image, icc_profile), None
     mode = ("LA" if has_alpha else "L") if grey else ("RGBA" if has_alpha else "RGB")
-    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    return pixels.reshape(*pixels.shape[:2], -1), grey, icc_profile
+    return _as_array(image, mode), grey, icc_profile
+
+
+def _as_array(image: Image.Image, mode: str) -> np.ndarray:
+    """(H, W, C) uint8 of the picture in that mode, strip by strip: a conversion as a whole would hold it four times."""
+    width, height = image.size
+    pixels = np.empty((height, width, len(mode)), np.uint8)
+    rows = max(_STRIP_PIXELS // max(width, 1), 1)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
+        strip = strip if strip.mode == mode else strip.convert(mode)
+        pixels[top:bottom] = np.asarray(strip).reshape(bottom - top, width, -1)
+    return pixels
 
 
 def _to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
@@ -171,7 +210,7 @@ def _to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
             converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
             if converted is not None:
                 return converted
-        except (ImageCms.PyCMSError, OSError) as error:
+        except Exception as error:  # of a damaged profile, from several libraries
             log.warning("the embedded colour profile cannot be used (%s); converting %s plainly", error, image.mode)
     return image.convert("RGB")
 
@@ -186,9 +225,16 @@ def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels[::vertical, ::horizontal]
 
 
-def _upright_exif(image: Image.Image, orientation: int) -> bytes | None:
-    if orientation == 1:
-        return image.info.get("exif")
-    exif = image.getexif()
-    exif[_ORIENTATION] = 1
-    return exif.tobytes() if "exif" in image.info else None
+def _upright_exif(image: Image.Image) -> bytes | None:
+    """The EXIF block with its orientation reset; None where there is none, or none that can be read."""
+    if "exif" not in image.info:
+        return None
+    if _orientation(image) == 1:
+        return image.info["exif"]
+    try:
+        exif = image.getexif()
+        exif[_ORIENTATION] = 1
+        return exif.tobytes()
+    except Exception as error:  # see _orientation
+        log.info("the EXIF block cannot be kept (%s)", error)
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import numpy as np
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".avif"})
 """Suffixes, in lower case, of the files that count as pictures in a folder."""
+
+
+_BAND_PIXELS = 2**20
 
 
 class ImageError(ValueError):
@@ -61,10 +65,21 @@ class Picture:
         if self.alpha is None:
             return self
         limit = float(np.iinfo(self.rgb.dtype).max)
-        cover = self.alpha[..., None] / limit
-        rgb = np.floor(self.rgb * cover + limit * (1 - cover) + 0.5).clip(0, limit).astype(self.rgb.dtype)
-        return replace(self, rgb=rgb, alpha=None)
+        laid = np.empty_like(self.rgb)
+        for rows in _bands(laid):
+            cover = self.alpha[rows, :, None] / limit
+            laid[rows] = np.floor(self.rgb[rows] * cover + limit * (1 - cover) + 0.5).clip(0, limit)
+        return replace(self, rgb=laid, alpha=None)
 
 
 def _to_8_bit(values: np.ndarray) -> np.ndarray:
-    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    rounded = np.empty(values.shape, np.uint8)
+    for rows in _bands(values):
+        rounded[rows] = (values[rows].astype(np.uint32) * 255 + 32767) // 65535
+    return rounded
+
+
+def _bands(values: np.ndarray) -> Iterator[slice]:
+    """Rows that together are all, in parts whose wide intermediate values take little memory."""
+    step = max(_BAND_PIXELS // values.shape[1], 1)
+    return (slice(top, top + step) for top in range(0, len(values), step))
