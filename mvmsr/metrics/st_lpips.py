@@ -14,13 +14,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from mvmsr.hardware import pick_device
 from mvmsr.metrics.lpips_metric import to_signed
 from mvmsr.metrics.metric import Metric, same_size
 from mvmsr.metrics.protocol import Protocol
+from mvmsr.metrics.st_lpips_network import load_network
 from mvmsr.pretrained import locate
 from mvmsr.registry import METRICS
 
@@ -75,124 +74,3 @@ class StLpips(Metric):
         if min(height, width) < smallest:
             return f"ST-LPIPS ({self.net}) needs {smallest} px a side; the picture is {width}x{height}"
         return None
-
-
-class Blur(nn.Module):
-    """Every second value after smoothing by [1, 2, 1] in both directions: (N, C, H, W) -> (N, C, H//2 + 1, W//2 + 1).
-
-    Borders are mirrored two pixels wide (without the edge pixel), one more than the filter needs.
-    """
-
-    filt: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        row = torch.tensor([0.25, 0.5, 0.25])
-        self.register_buffer("filt", torch.outer(row, row).expand(channels, 1, 3, 3).contiguous())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), self.filt, stride=2, groups=x.shape[1])
-
-
-class Scaling(nn.Module):
-    """(x - shift) / scale per colour; the published files hold both."""
-
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("shift", torch.zeros(1, 3, 1, 1))
-        self.register_buffer("scale", torch.ones(1, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.shift) / self.scale
-
-
-def _alex() -> list[list[nn.Module]]:
-    """AlexNet's five stages."""
-
-    def conv(inputs: int, outputs: int, side: int, padding: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, side, padding=padding), nn.ReLU(inplace=True)]
-
-    def shrink(channels: int) -> list[nn.Module]:
-        return [nn.MaxPool2d(3, stride=1), Blur(channels)]
-
-    return [
-        [nn.Conv2d(3, 64, 11, padding=2), Blur(64), nn.ReLU(inplace=True)],
-        [*shrink(64), *conv(64, 192, 5, 2)],
-        [*shrink(192), *conv(192, 384, 3, 1)],
-        conv(384, 256, 3, 1),
-        conv(256, 256, 3, 1),
-    ]
-
-
-def _vgg() -> list[list[nn.Module]]:
-    """VGG16's five stages."""
-    stages: list[list[nn.Module]] = []
-    inputs = 3
-    for outputs, convs in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
-        stage: list[nn.Module] = [nn.MaxPool2d(2, stride=1), Blur(inputs)] if stages else []
-        for _ in range(convs):
-            stage += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
-            inputs = outputs
-        stages.append(stage)
-    return stages
-
-
-class ShiftTolerantNetwork(nn.Module):
-    """Weighted squared differences of unit-length features after each of five stages, averaged over places and summed.
-
-    Two tensors (N, 3, H, W) in [-1, 1] -> (N, 1, 1, 1). Parameters have the names of the published files.
-    """
-
-    def __init__(self, net: str) -> None:
-        super().__init__()
-        stages = _alex() if net == "alex" else _vgg()
-        self.scaling_layer = Scaling()
-        self.net, self.stages = nn.Module(), len(stages)
-        position = 0  # layers are numbered through all stages
-        for number, layers in enumerate(stages):
-            named = {str(position + k): layer for k, layer in enumerate(layers)}
-            position += len(layers)
-            self.net.add_module(f"slice{number + 1}", nn.Sequential())
-            for key, layer in named.items():
-                self.net.get_submodule(f"slice{number + 1}").add_module(key, layer)
-            channels = next(layer.out_channels for layer in reversed(layers) if isinstance(layer, nn.Conv2d))
-            weighting = nn.Sequential(nn.Identity(), nn.Conv2d(channels, 1, 1, bias=False))
-            self.add_module(f"lin{number}", nn.ModuleDict({"model": weighting}))
-
-    def features(self, x: Tensor) -> list[Tensor]:
-        """The stages' outputs (N, C, h, w), each place's channels scaled to unit length."""
-        x = self.scaling_layer(x)
-        found = []
-        for number in range(1, self.stages + 1):
-            x = self.net.get_submodule(f"slice{number}")(x)
-            length = x.square().sum(dim=1, keepdim=True).sqrt()
-            found.append(x / (length + 1e-10))
-        return found
-
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        distances = [
-            self.get_submodule(f"lin{number}.model")((a - b).square()).mean(dim=(2, 3), keepdim=True)
-            for number, (a, b) in enumerate(zip(self.features(first), self.features(second), strict=True))
-        ]
-        total = distances[0]
-        for distance in distances[1:]:
-            total = total + distance
-        return total
-
-
-def load_network(net: str, weights: Path) -> nn.Module:
-    """The network with published weights, in eval mode, frozen.
-
-    Raises:
-        ValueError: the file is not that of the network.
-    """
-    network = ShiftTolerantNetwork(net)
-    published = torch.load(weights, map_location="cpu", weights_only=True)
-    try:
-        network.load_state_dict(published, strict=True)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{weights}: not the weights of ST-LPIPS ({net}): {str(error).splitlines()[-1]}") from error
-    return network.eval().requires_grad_(False)

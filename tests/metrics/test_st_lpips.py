@@ -13,7 +13,7 @@ import torch
 
 from mvmsr.metrics import StLpips, build_metric, build_metrics, make_protocol
 from mvmsr.metrics.lpips_metric import to_signed
-from mvmsr.metrics.st_lpips import Blur, ShiftTolerantNetwork
+from mvmsr.metrics.st_lpips_network import Blur, ConvBlur, Largest, ShiftTolerantNetwork
 from mvmsr.pretrained import FILES, MissingWeights, locate
 
 PROTOCOL = make_protocol("y", 4)
@@ -46,7 +46,9 @@ def test_golden_values_of_the_authors_package(net: str, expected: float) -> None
 
 
 @pytest.mark.slow
-def test_equals_the_package_bit_for_bit(alex: StLpips, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("net", ["alex", "vgg"])
+def test_equals_the_package(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = needed(net)
     if importlib.util.find_spec("stlpips_pytorch") is None:
         pytest.skip("stlpips-pytorch is not installed")
     for name in ("IPython", "torchsummary"):  # the package imports both at its top and does not need them
@@ -54,12 +56,12 @@ def test_equals_the_package_bit_for_bit(alex: StLpips, monkeypatch: pytest.Monke
         stub.embed = stub.summary = None  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, name, stub)
     package = importlib.import_module("stlpips_pytorch.stlpips")
-    theirs = package.LPIPS(net="alex", variant="shift_tolerant", verbose=False)
-    for size in ((61, 77), (40, 21)):
+    theirs = package.LPIPS(net=net, variant="shift_tolerant", verbose=False)
+    for size in ((61, 77), (40, 22), (21, 40)):
         sr, gt = pictures(*size)
         with torch.no_grad():
             expected = float(theirs(to_signed(sr), to_signed(gt)))
-        assert alex(sr, gt, PROTOCOL) == expected
+        assert ours(sr, gt, PROTOCOL) == pytest.approx(expected, rel=5e-6)
 
 
 def test_a_shift_costs_little(alex: StLpips) -> None:
@@ -96,6 +98,21 @@ def test_blur_by_hand() -> None:
     # Mirrored: 8 4 | 0 4 8 0 | 8 4; every second of the sums [1, 2, 1] / 4 of three neighbours.
     expected = torch.tensor([(8 + 8 + 0) / 4, (0 + 8 + 8) / 4, (8 + 0 + 8) / 4]).expand(1, 2, 3, 3)
     torch.testing.assert_close(Blur(2)(x), expected)
+
+
+@pytest.mark.parametrize("size", [(13, 9), (14, 10), (9, 22), (10, 21)])
+def test_blurring_before_the_convolution_equals_blurring_after_it(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 5, 7, padding=1), Blur(5), torch.nn.ReLU()]
+    x = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(ConvBlur(*layers)(x), torch.nn.Sequential(*layers)(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_the_largest_by_rows_and_columns(side: int) -> None:
+    x = torch.randn(2, 3, 7, 9)
+    assert torch.equal(Largest(side)(x), torch.nn.functional.max_pool2d(x, side, stride=1))
 
 
 def test_without_weights_one_line_says_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
