@@ -13,6 +13,8 @@ from mvmsr.web.job import FORMATS, SCALES, Order, size_within
 _SHOWN_SECONDS = 20
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 _MONO = ["ui-monospace", "Consolas", "monospace"]
+_SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+HEAD = f"<script>{_SCRIPT}</script>"
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
@@ -33,7 +35,7 @@ def build(desk: Desk) -> gr.Blocks:
             height, width = size_within(path, scale, limits)
         except ValueError as error:
             return f"⚠️ {_plain(_said(error, path))}"
-        return f"{_plain(path.name)}: {width} × {height} becomes {width * scale} × {height * scale}."
+        return f"{_plain(path.name)}: {_size(width, height)} becomes {_size(width * scale, height * scale)}."
 
     def enlarge(
         uploaded: str | None,
@@ -56,7 +58,7 @@ def build(desk: Desk) -> gr.Blocks:
         except Refused as refused:
             raise gr.Error(str(refused), duration=_SHOWN_SECONDS, print_exception=False, title="Not done") from refused
         done = finished.done
-        told = f"{done.width} × {done.height} pixels in {finished.seconds:.1f} s. " + " ".join(done.notes)
+        told = f"{_size(done.width, done.height)} pixels in {finished.seconds:.1f} s. " + " ".join(done.notes)
         label = f"Download {format_} ({_amount(done.file.stat().st_size)})"
         download = gr.DownloadButton(label, value=str(done.file), interactive=True)
         return (str(done.before), str(done.after)), download, told
@@ -91,7 +93,7 @@ def build(desk: Desk) -> gr.Blocks:
                     halt = gr.Button("Stop", elem_id="stop", min_width=80)
             with gr.Column(scale=3, min_width=300):
                 compared = gr.ImageSlider(
-                    label="Bicubic, left, and the result",
+                    label="Left bicubic, right the result",
                     interactive=False,
                     buttons=["fullscreen"],
                     elem_id="compared",
@@ -132,6 +134,10 @@ def _said(error: ValueError, path: Path) -> str:
 def _plain(text: str) -> str:
     """Text that Markdown and HTML show as it is: names of files are the visitor's."""
     return "".join(f"&#{ord(sign)};" if sign in "&<>\"'`*_[]()#!|\\~$:" else sign for sign in text)
+
+
+def _size(width: int, height: int) -> str:
+    return f"{width}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{height}"
 
 
 def _amount(size: int) -> str:

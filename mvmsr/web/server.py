@@ -108,6 +108,7 @@ def _serve(desk: Desk, address: Address, until: threading.Event, ready: Callable
         },
         theme=page_module.theme(),
         css=page_module.CSS,
+        head=page_module.HEAD,
     )
     try:
         if address.share and not page.share_url:
