@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from mvmsr.config import Component, TrainOptions
 from mvmsr.data.batches import TrainBatches
+from mvmsr.engine.contiguous_step import with_contiguous_steps
 from mvmsr.engine.distributed import ALONE, Processes
 from mvmsr.engine.distributed_batch_norm import synchronise_batch_norm
 from mvmsr.engine.distributed_setup import connect
@@ -241,8 +242,11 @@ def _optimizer(options: TrainOptions, key: str, module: nn.Module, device: torch
     # A fused optimizer unscales float16's gradients within its step, too late for their norm and for clipping.
     if "fused" not in args and spec.type in ("Adam", "AdamW", "SGD") and device.type in ("cuda", "cpu"):
         args["fused"] = precision != "16-mixed"
+    kind = getattr(torch.optim, spec.type)
+    if args.get("fused") and device.type == "cpu":
+        kind = with_contiguous_steps(kind)
     try:
-        return getattr(torch.optim, spec.type)([p for p in module.parameters() if p.requires_grad], **args)
+        return kind([p for p in module.parameters() if p.requires_grad], **args)
     except (ValueError, TypeError) as error:
         raise options.error(("train", key), f"{spec.type} refuses its arguments: {error}") from error
 
