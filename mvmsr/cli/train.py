@@ -22,6 +22,16 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and build everything, show sizes and cost, and stop.")
     ] = False,
+    verify_resume: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--verify-resume",
+            metavar="K",
+            min=1,
+            help="Make K iterations from a checkpoint of the run again, say whether they are the same bit for bit, and "
+            "stop; the run is left as it is.",
+        ),
+    ] = None,
     data_root: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."),
@@ -43,6 +53,8 @@ def command(
         os.environ["MVMSR_DATA_ROOT"] = data_root
     with shown_as_messages(OptionsError):
         if is_nmd(opt):
+            if verify_resume is not None:
+                raise typer.BadParameter("not for the training of a natural manifold discriminator", param_hint="K")
             train_nmd.command(opt, overrides, auto_resume, dry_run, data_root)
             return
         options = load(opt, overrides or ())
@@ -53,6 +65,7 @@ def command(
     from mvmsr.engine.distributed import OtherProcessError
     from mvmsr.engine.distributed_setup import is_first
     from mvmsr.engine.guard import NonFiniteLossError
+    from mvmsr.engine.memory import NotEnoughMemoryError
     from mvmsr.engine.rehearsal import SetupError
     from mvmsr.engine.run_dir import RunExistsError
     from mvmsr.engine.stop import Stopped
@@ -61,7 +74,7 @@ def command(
 
     failures = (
         *(OptionsError, SetupError, LayoutError, PairError, MissingWeights, WeightsError, RunExistsError),
-        *(NonFiniteLossError, CheckpointError, OtherProcessError),
+        *(NonFiniteLossError, NotEnoughMemoryError, CheckpointError, OtherProcessError),
     )
     with shown_as_messages(*failures):
         if dry_run:
@@ -69,6 +82,13 @@ def command(
 
             show(options, Console())
             return
+
+        if verify_resume is not None:
+            from mvmsr.engine.verify_resume import verify_resume as verify
+
+            verdict = verify(options, verify_resume)
+            Console().print("\n".join(verdict.lines()), soft_wrap=True, markup=False, highlight=False)
+            raise typer.Exit(0 if verdict.is_exact else 1)
 
         from mvmsr.engine.loop import train
 

@@ -92,7 +92,7 @@ def open_run_dir(options: TrainOptions, resume: bool) -> RunDir:
         clear_leftovers(run.root)
         description = as_plain(options)
         if resume:
-            _warn_of_changes(run.root / "options.yml", description)
+            warn_of_changes(run.root / "options.yml", options)
         header = f"# mvmsr {__version__}; {shlex.join(sys.argv)}\n"
         text = header + yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
         write_whole(run.root / "options.yml", text.encode())
@@ -116,7 +116,8 @@ def options_hash(options: TrainOptions) -> str:
     return hashlib.sha256(json.dumps(as_plain(options), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _warn_of_changes(path: Path, now: dict[str, Any]) -> None:
+def warn_of_changes(path: Path, options: TrainOptions) -> None:
+    """Say which options differ from those in the run's `options.yml`."""
     if not path.is_file():
         return
     try:
@@ -124,7 +125,7 @@ def _warn_of_changes(path: Path, now: dict[str, Any]) -> None:
     except (yaml.YAMLError, ValueError) as error:
         log.warning("%s cannot be read (%s); it is written anew", path, error)
         return
-    after = _flat(now)
+    after = _flat(as_plain(options))
     changed = [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted({*before, *after})
