@@ -23,6 +23,13 @@ def command(
         Path | None, typer.Option(help="Folder of pretrained files; also $MVMSR_WEIGHTS_DIR.")
     ] = None,
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure for a few seconds.")] = True,
+    data: Annotated[
+        bool,
+        typer.Option(
+            "--data/--no-data",
+            help="Of a RUN: look at its pictures, too: pairs, sizes, duplicates, benchmark pictures among them.",
+        ),
+    ] = True,
 ) -> None:
     """Show what is installed, which device and precision are used and how fast they are, and which data and weights
     are missing; or check a run. Exits 1 only when something is broken, not when something optional is missing.
@@ -33,7 +40,7 @@ def command(
 
     from mvmsr.cli.doctor_findings import as_document, is_broken
 
-    findings = _of_run(run) if run is not None else _of_machine(data_root, weights_dir, speed)
+    findings = _of_run(run, data, data_root) if run is not None else _of_machine(data_root, weights_dir, speed)
     if as_json:
         typer.echo(json.dumps(as_document(findings), indent=1, ensure_ascii=False))
     else:
@@ -53,10 +60,11 @@ def _of_machine(data_root: Path | None, weights_dir: Path | None, speed: bool) -
     return [*findings, *room(data_root), *data_sets(data_root), *weights(weights_dir)]
 
 
-def _of_run(run: Path) -> list[Finding]:
+def _of_run(run: Path, data: bool, data_root: Path | None) -> list[Finding]:
+    from mvmsr.cli.doctor_data import check_run_data
     from mvmsr.cli.doctor_run import check_run
 
-    return [*check_run(run)]
+    return [*check_run(run), *(check_run_data(run, data_root) if data else ())]
 
 
 def _show(findings: list[Finding], console: object) -> None:
