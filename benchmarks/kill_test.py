@@ -3,8 +3,8 @@
     python benchmarks/kill_test.py [--kills 100] [--json FILE]
 
 Tiny runs of a generator, a discriminator and a metric network on made pictures, on the CPU. Every process is killed
-after a random time or, as long as less than half of the kills have hit a save, a random time after one has begun: its
-temporary folder appears among the checkpoints. The next process continues the run by auto-resume. A run is killed ten
+after a random time or, as long as less than half of the kills have hit a save, a random time after one has begun:
+something temporary appears among the checkpoints or weights. The next process continues the run by auto-resume. A run is killed ten
 times, then left to its end. Then every value of its last checkpoint, its checkpoints' names, the tensors of its weights
 files and the records of `stats.jsonl` (but for measured times and memory) must be those of a run that nobody killed,
 bit for bit.
@@ -165,16 +165,16 @@ def wait_until(child: int, condition: Callable[[], bool]) -> int | None:
 def kill_once(folder: Path, rng: random.Random, aim_at_save: bool, run_seconds: float, save_seconds: float) -> bool:
     """Start or continue the run and kill it; False where it came to its end first."""
     child = start(folder)
-    checkpoints = folder / "run" / "checkpoints"
+    checkpoints, weights = folder / "run" / "checkpoints", folder / "run" / "weights"
     if aim_at_save:
         saves_to_wait_for = rng.randint(1, 3)
         seen: set[str] = set()
 
         def saving() -> bool:
-            seen.update(half_written(checkpoints))
+            seen.update(half_written(checkpoints), half_written(weights))
             return len(seen) >= saves_to_wait_for
 
-        seen.update(half_written(checkpoints))  # what an earlier kill left
+        saving()  # what an earlier kill left does not count
         saves_to_wait_for += len(seen)
         code = wait_until(child, saving)
         delay = rng.uniform(0, save_seconds)
@@ -245,7 +245,7 @@ def measure(kills: int, seed: int, scratch: Path, report: Callable[[str], None] 
         for _ in range(KILLS_OF_A_RUN):
             if outcome.kills == kills:
                 break
-            aim = 2 * sum(outcome.inside.values()) <= outcome.kills  # half of all kills are to hit a save
+            aim = 2 * sum(outcome.inside.values()) <= outcome.kills + 1  # half of all kills are to hit a save
             survived = kill_once(folder, rng, aim, run_seconds, save_seconds)
             if not survived:
                 break

@@ -201,7 +201,7 @@ def trained(tmp_path: Path) -> Path:
 
 
 def test_a_sound_run_is_told_to_be_so(trained: Path) -> None:
-    status, found = _findings(trained)
+    status, found = _findings(trained, "--no-data")
     assert status == 0
     assert {finding["state"] for one in found.values() for finding in one} == {"ok"}
     assert found["Run", "options"][0]["values"] == {"total_iter": 100}
