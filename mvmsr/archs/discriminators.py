@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mvmsr.archs.spatial_mean import spatial_mean
 from mvmsr.archs.strided_conv import StridedConv2d
 from mvmsr.registry import ARCHS
 
@@ -44,7 +45,7 @@ class SRGANDiscriminator(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.features(image).mean((2, 3)))
+        return self.head(spatial_mean(self.features(image)))
 
 
 @ARCHS.register()
@@ -74,7 +75,7 @@ class NatSRDiscriminator(nn.Module):
         self.features = nn.Sequential(*layers, _normalised_conv(in_ch, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.features(image).mean((2, 3))
+        return spatial_mean(self.features(image))
 
 
 def _normalised_conv(in_ch: int, out_ch: int, stride: int) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from mvmsr.archs.spatial_mean import SpatialMean
 from mvmsr.archs.strided_conv import StridedConv2d
 from mvmsr.registry import ARCHS
 
@@ -102,7 +103,7 @@ class MetricNet(nn.Module):
             in_ch = out_ch
         self.features = nn.Sequential(*layers)
         if input_size is None:
-            self.pool: nn.Module = nn.AdaptiveMaxPool2d(1) if pool == "max" else nn.AdaptiveAvgPool2d(1)
+            self.pool: nn.Module = nn.AdaptiveMaxPool2d(1) if pool == "max" else SpatialMean()
             cells = 1
         else:
             self.pool = nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +79,7 @@ def _load(file: Path) -> ImageModelDescriptor:
             f"{file}: spandrel {spandrel.__version__} recognises no network in it; "
             "weights of our own networks are given by `type` and `path.pretrain_network_g`"
         ) from error
-    except (RuntimeError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # it reads sizes off names and shapes, and takes them at their word
         raise ValueError(f"{file}: spandrel {spandrel.__version__} cannot load it: {error}") from error
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
         raise ValueError(f"{file}: {descriptor.architecture.name} does not turn an image into an image")
