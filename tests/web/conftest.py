@@ -97,7 +97,7 @@ def served(tiny: Path, slow: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     yield Served(f"http://127.0.0.1:{port}", process, lines, folder)
     process.send_signal(signal.SIGTERM)
     try:
-        assert process.wait(30) == 0
+        assert process.wait(START_SECONDS) == 0
     finally:
         process.kill()
     assert list(temporary.iterdir()) == [], "uploads and results are left behind"

@@ -135,9 +135,10 @@ def test_stop_ends_the_work_and_who_waits_sees_the_place(
     visit.said("#told", "Stopped.")
     second.said("#told", "pixels in")
     second.page.close()
+    assert _given_up(served)
 
 
-def test_who_leaves_takes_the_work_along(chromium: Browser, visit: Visit, served: Served, pictures: Path) -> None:
+def test_who_leaves_takes_the_work_along(visit: Visit, chromium: Browser, served: Served, pictures: Path) -> None:
     leaving = _visit(chromium, served)
     leaving.choose("slow")
     leaving.give(pictures / "middling.png", "becomes 800")
@@ -147,6 +148,12 @@ def test_who_leaves_takes_the_work_along(chromium: Browser, visit: Visit, served
     visit.give(pictures / "plain.png", "becomes 164")
     visit.enlarge()
     visit.said("#told", "pixels in")
+    assert _given_up(served)
+
+
+def _given_up(served: Served) -> bool:
+    """Whether the slow job, which ran before another that is done, has left no result."""
+    return not list(served.folder.glob("files/*/middling_x4.png"))
 
 
 def test_what_cannot_be_done_is_said(visit: Visit, pictures: Path, tmp_path: Path) -> None:
