@@ -38,7 +38,7 @@ class WinogradConv2d(nn.Conv2d):
         self._weight_is: tuple[int, int] | None = None
         self._transformed = torch.empty(0)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the base class's name
+    def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, outputs, H, W)."""
         if input.device.type != "cpu" or input.dtype != torch.float32 or torch.is_grad_enabled():
             return super().forward(input)
