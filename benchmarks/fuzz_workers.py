@@ -120,7 +120,7 @@ def _one_worker(subject: Subject, seed: int, indices: range, folder: Path, repor
     index, label, began, cpu = indices.start, "", time.monotonic(), 0.0
     verdict, running = "", False
     with os.fdopen(reading, "r", encoding="utf-8") as lines:
-        for message in _messages(lines, child):
+        for message in _messages(lines):
             if message is None:  # nothing new for a moment
                 used = _cpu_seconds(child)
                 if running and used - cpu > CPU_SECONDS + 1:
@@ -153,19 +153,19 @@ def _one_worker(subject: Subject, seed: int, indices: range, folder: Path, repor
     return index + 1
 
 
-def _messages(lines: Any, child: int) -> Iterator[dict[str, Any] | None]:
-    """The worker's messages; None where there is none for a while."""
+def _messages(lines: Any) -> Iterator[dict[str, Any] | None]:
+    """The worker's messages; None after those that are there. The parent sleeps meanwhile: waking costs more."""
     descriptor, rest = lines.fileno(), b""
     while True:
-        if not select.select([descriptor], [], [], 0.05)[0]:
-            yield None
-            continue
-        part = os.read(descriptor, 65536)
-        if not part:
-            return
-        *whole, rest = (rest + part).split(b"\n")
-        for line in whole:
-            yield json.loads(line)
+        time.sleep(0.05)
+        while select.select([descriptor], [], [], 0)[0]:
+            part = os.read(descriptor, 65536)
+            if not part:
+                return
+            *whole, rest = (rest + part).split(b"\n")
+            for line in whole:
+                yield json.loads(line)
+        yield None
 
 
 def _count(report: Report, message: dict[str, Any], index: int, label: str) -> None:

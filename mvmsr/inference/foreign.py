@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mvmsr.inference.weights_file import WeightsError
+from mvmsr.inference.bounded_building import bounded_by
+from mvmsr.inference.weights_file import WeightsError, first_line
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
 
 logger = logging.getLogger(__name__)
+
+_SPARE_VALUES = 2**26
+"""Tables of positions and masks that these networks compute while they are built; measured: up to a tenth of it."""
 
 
 class ForeignNetwork(nn.Module):
@@ -69,16 +73,18 @@ def recognise(path: Path, state: dict[str, Tensor]) -> tuple[ForeignNetwork, str
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.meshgrid")  # about the authors' code, not the user's
-            descriptor = ModelLoader(torch.device("cpu")).load_from_state_dict(canonicalize_state_dict(state))
+            with bounded_by(state, _SPARE_VALUES):
+                descriptor = ModelLoader(torch.device("cpu")).load_from_state_dict(canonicalize_state_dict(state))
     except UnsupportedModelError as error:
         raise WeightsError(
-            f"{path}: a plain state file ({len(state)} tensors, first {next(iter(state))!r}) of a network that "
+            f"{path}: a plain state file ({len(state)} tensors, first {next(iter(state))[:100]!r}) of a network that "
             "spandrel does not know; it does not say which network it needs. Name it and its arguments: "
             'mvmsr export FILE --arch \'{"type": "SRResNet", "num_block": 16}\' --to safetensors -o NEW.safetensors, '
             "or load_generator(path, arch={...})"
         ) from error
-    except (RuntimeError, KeyError, ValueError, AssertionError) as error:
-        raise WeightsError(f"{path}: spandrel cannot load it ({error}). The file may be damaged") from error
+    except Exception as error:  # it reads sizes off names and shapes, and takes them at their word
+        reason = first_line(error)
+        raise WeightsError(f"{path}: spandrel cannot load it ({reason}). The file may be damaged") from error
     name = descriptor.architecture.name
     channels = (descriptor.input_channels, descriptor.output_channels)
     if not isinstance(descriptor, ImageModelDescriptor) or channels not in ((3, 3), (1, 1)):

@@ -10,18 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mvmsr.config.yaml_source import shown
 from mvmsr.inference.model_card import is_default
+from mvmsr.inference.state_reading import read_state
 from mvmsr.inference.weights_file import (
-    KEY,
     STATISTICS,
+    SUFFIXES,
     WeightsError,
     WeightsInfo,
-    damaged,
     describe,
     described,
     existing,
     first_line,
-    parse,
+    is_file,
     read_info,
     save_weights,
 )
@@ -48,6 +49,10 @@ BUILTIN_DIR = Path(__file__).parents[1] / "models"
 """Every `NAME.safetensors` in it is a built-in model, called NAME."""
 
 
+_LONGEST_NAME = 256  # of a file, on any system
+_SPARE_VALUES = 2**24
+"""Values that a network may compute beside its parameters while it is built."""
+
 NO_BUILTIN = "This installation has no built-in models."
 
 
@@ -66,7 +71,7 @@ def load_generator(path: str | Path, arch: str | Mapping[str, Any] | None = None
         WeightsError: the file is absent or damaged, its network unknown, or its tensors do not fit the network.
     """
     path = existing(path)
-    about, state = _read_state(path)
+    about, state = read_state(path)
     if arch is not None:
         name, args = _named(path, arch)
         module = _by_name(path, name, args, state)
@@ -76,6 +81,7 @@ def load_generator(path: str | Path, arch: str | Mapping[str, Any] | None = None
     if about["arch"] == "spandrel":  # trained on from another tool's file: its tensors, not `args`, tell the network
         module, found = _by_spandrel(path, state)
         return module, replace(described(path, about, found.parameters), arch=found.arch)
+    _refuse_paths(path, about["args"])
     module = _by_name(path, about["arch"], about["args"], state)
     if module.scale != about["scale"]:
         raise WeightsError(
@@ -93,7 +99,7 @@ def load_state(path: str | Path, prefer: str = "params_ema") -> dict[str, Tensor
     Raises:
         WeightsError: the file is absent, damaged, or holds no state.
     """
-    return _read_state(existing(path), prefer)[1]
+    return read_state(existing(path), prefer)[1]
 
 
 def find_weights(path_or_name: str | Path) -> Path:
@@ -103,9 +109,9 @@ def find_weights(path_or_name: str | Path) -> Path:
         WeightsError: there is no such file, run or name; the message lists the built-in names.
     """
     path = Path(path_or_name)
-    if path.is_file():
+    if is_file(path):
         return path
-    if path.is_dir():
+    if len(path.name) < _LONGEST_NAME and path.is_dir():
         files = [*path.glob("weights/*.safetensors"), *path.glob("*.safetensors")]
         if not files:
             raise WeightsError(
@@ -117,8 +123,9 @@ def find_weights(path_or_name: str | Path) -> Path:
         return BUILTIN_DIR / f"{path_or_name}.safetensors"
     listed = f"Built-in names: {', '.join(names)}." if names else NO_BUILTIN
     raise WeightsError(
-        f"{path_or_name}: neither a file, nor a run directory, nor a built-in name.{did_you_mean(str(path), names)} "
-        f"{listed} Train a network with `mvmsr train -opt OPTIONS.yml` and name its run directory, or name a .pth or "
+        f"{str(path_or_name)[:_LONGEST_NAME]}: neither a file, nor a run directory, nor a built-in name."
+        f"{did_you_mean(str(path), names)} {listed} "
+        "Train a network with `mvmsr train -opt OPTIONS.yml` and name its run directory, or name a .pth or "
         ".safetensors file"
     )
 
@@ -160,48 +167,6 @@ def _age(path: Path) -> tuple[int, float, str]:
     return iterations, path.stat().st_mtime, path.name
 
 
-def _read_state(path: Path, prefer: str = "params_ema") -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    """The parsed description (None without one) and the plain state of any weights file."""
-    import pickle
-
-    import safetensors
-    import torch
-
-    try:
-        if path.suffix.lower() == ".safetensors":
-            with safetensors.safe_open(path, framework="pt") as file:
-                about = parse(path, (file.metadata() or {}).get(KEY))
-                return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path}: holds more than tensors, or is damaged ({first_line(error)}). Files that would run code are "
-            "not loaded; save the network's state_dict() alone"
-        ) from error
-    except (safetensors.SafetensorError, OSError, RuntimeError, EOFError) as error:
-        raise damaged(path, error) from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
-    about = content.get(KEY)
-    return parse(path, about if isinstance(about, str) else None), _plain_state(path, content, prefer)
-
-
-def _plain_state(path: Path, content: dict[str, Any], prefer: str) -> dict[str, Tensor]:
-    """Finds the state in BasicSR's and other layouts: under `params_ema`, `params`, `state_dict`, ... or bare."""
-    from torch import Tensor
-
-    for key in (prefer, "params_ema", "params", "state_dict", "model_state_dict", "model"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if content and all(name.startswith("module.") for name in content):
-        content = {name.removeprefix("module."): value for name, value in content.items()}
-    state = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    if not state:
-        raise WeightsError(f"{path}: holds no network state; keys are {', '.join(map(str, list(content)[:8]))}")
-    return state
-
-
 def _named(path: Path, arch: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     args = {"type": arch} if isinstance(arch, str) else dict(arch)
     if "type" not in args:
@@ -209,16 +174,32 @@ def _named(path: Path, arch: str | Mapping[str, Any]) -> tuple[str, dict[str, An
     return args.pop("type"), args
 
 
+def _refuse_paths(path: Path, value: Any) -> None:
+    """A description that names files would have other files read than the one that the user named."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            _refuse_paths(path, part)
+    elif isinstance(value, str) and ("/" in value or "\\" in value or value.lower().endswith(SUFFIXES)):
+        raise WeightsError(f"{path}: its description names a file, {shown(value)}; only plain arguments are taken")
+
+
 def _by_name(path: Path, name: str, args: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
+    from mvmsr.inference.bounded_building import bounded_by
+
     try:
-        module = ARCHS.get(name)(**args)
+        constructor = ARCHS.get(name)
+        with bounded_by(state, _SPARE_VALUES):
+            module = constructor(**args)
     except RegistryError as error:
         raise WeightsError(f"{path}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: network {name} cannot be built with {dict(args)}: {error}") from error
+    except Exception as error:  # constructors check little of what they are given
+        reason = first_line(error)
+        raise WeightsError(f"{path}: network {name} cannot be built with {shown(dict(args), 300)}: {reason}") from error
     _fill(path, module, state, name)
     scale = getattr(module, "scale", getattr(module, "upscale", None))
-    if not isinstance(scale, int):
+    if not isinstance(scale, int) or isinstance(scale, bool) or scale < 1:
         raise WeightsError(f"{path}: network {name} has no integer `scale`; it is not a super-resolution network")
     module.scale = scale  # type: ignore[assignment]  # BasicSR's networks call it `upscale`
     return module.eval()
@@ -233,7 +214,7 @@ def _fill(path: Path, module: nn.Module, state: Mapping[str, Tensor], name: str)
         if own[key].shape != state[key].shape
     ]
     faults = [
-        f"{title} {len(found)} ({'; '.join(found[:3])}{'; …' if len(found) > 3 else ''})"
+        f"{title} {len(found)} ({'; '.join(fault[:100] for fault in found[:3])}{'; …' if len(found) > 3 else ''})"
         for title, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
         if found
     ]

@@ -22,6 +22,7 @@ FORMAT = 1
 KEY = "mvmsr"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_LONGEST_ARCH, _LONGEST_LINE = 200, 500
 _RESERVED = ("format", "arch", "args", "scale", "version")
 
 
@@ -148,11 +149,19 @@ def existing(path: str | Path) -> Path:
         WeightsError: it is not.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"{path}: no such file. Name a .safetensors or .pth file")
     if path.suffix.lower() not in SUFFIXES:
         raise WeightsError(f"{path}: {path.suffix or 'no'} suffix; weights files end in {', '.join(SUFFIXES)}")
     return path
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _info_of_safetensors(path: Path) -> WeightsInfo | None:
@@ -163,7 +172,9 @@ def _info_of_safetensors(path: Path) -> WeightsInfo | None:
         with safetensors.safe_open(path, framework="numpy") as file:
             about = parse(path, (file.metadata() or {}).get(KEY))
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # a header may be wrong in more ways than the library's own error covers
         raise damaged(path, error) from error
     if about is None:
         return None
@@ -181,13 +192,19 @@ def parse(path: Path, text: str | None) -> dict[str, Any] | None:
         return None
     try:
         about = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path}: its description is not JSON ({error}). Save the weights again") from error
+    except (ValueError, RecursionError) as error:  # ValueError: also of a number with thousands of digits
+        raise WeightsError(
+            f"{path}: its description is not JSON ({first_line(error)}). Save the weights again"
+        ) from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         got = about.get("format") if isinstance(about, dict) else about
-        raise WeightsError(f"{path}: weights format {got!r}; this version ({__version__}) reads {FORMAT}. Update mvmsr")
+        raise WeightsError(
+            f"{path}: weights format {repr(got)[:100]}; this version ({__version__}) reads {FORMAT}. Update mvmsr"
+        )
     kinds = {"arch": str, "args": dict, "scale": int, "version": str}
     wrong = [key for key, kind in kinds.items() if not isinstance(about.get(key), kind)]
+    if not wrong and len(about["arch"]) > _LONGEST_ARCH:
+        wrong = ["arch"]
     if wrong:
         raise WeightsError(f"{path}: its description lacks a proper {', '.join(wrong)}. Save the weights again")
     return about
@@ -212,5 +229,5 @@ def damaged(path: Path, error: Exception) -> WeightsError:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message, cut where it is long, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST_LINE]

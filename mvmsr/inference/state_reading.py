@@ -1,0 +1,120 @@
+"""The plain state of any weights file: names and tensors, whatever layout they lie in.
+
+Pickled files are read by torch's unpickler for tensors alone, which calls nothing that a file names. What is left of a
+pickle's freedom, tensors that are larger than the file, is refused here.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvmsr.inference.weights_file import KEY, WeightsError, damaged, first_line, parse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SWELLING, _SPARE_BYTES = 4, 2**24
+"""Files may hold this much more than their length: a few packed or shared tensors, no bombs."""
+
+
+def read_state(path: Path, prefer: str = "params_ema") -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    """The parsed description (None without one) and the plain state of any weights file.
+
+    Raises:
+        WeightsError: the file is damaged, holds more than tensors or more than its length, or holds no state.
+    """
+    if path.suffix.lower() == ".safetensors":
+        about, state = _read_safetensors(path)
+        if not state:
+            raise WeightsError(f"{path}: holds no tensors")
+        return about, state
+    content = _read_pickle(path)
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
+    text = content.get(KEY)
+    about = parse(path, text if isinstance(text, str) else None)
+    state = _plain_state(path, content, prefer)
+    _refuse_inflated(path, state)
+    return about, state
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = parse(path, (file.metadata() or {}).get(KEY))
+            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except WeightsError:
+        raise
+    except Exception as error:  # a header may be wrong in more ways than the library's own error covers
+        raise damaged(path, error) from error
+
+
+def _read_pickle(path: Path) -> Any:
+    import pickle
+
+    import torch
+
+    try:
+        if zipfile.is_zipfile(path):
+            _refuse_packed(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: holds more than tensors, or is damaged ({first_line(error)}). Files that would run code are "
+            "not loaded; save the network's state_dict() alone"
+        ) from error
+    except Exception as error:  # the unpickler raises whatever a damaged stream makes it stumble over
+        raise damaged(path, error) from error
+
+
+def _refuse_packed(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > (limit := _limit(path)):
+        raise _too_much(path, unpacked, limit)
+
+
+def _refuse_inflated(path: Path, state: dict[str, Tensor]) -> None:
+    """Pickled tensors may overlap themselves: a gigabyte by name that is one number in the file."""
+    import torch
+
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_nested:
+            raise WeightsError(f"{path}: {name[:100]} is no plain tensor. Save the network's state_dict() alone")
+    held = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if held > (limit := _limit(path)):
+        raise _too_much(path, held, limit)
+
+
+def _limit(path: Path) -> int:
+    return _SWELLING * path.stat().st_size + _SPARE_BYTES
+
+
+def _too_much(path: Path, found: int, limit: int) -> WeightsError:
+    return WeightsError(
+        f"{path}: its tensors would take {found:,} bytes, more than the {limit:,} that a file of its length can hold; "
+        "it is damaged or made to fill the memory. Copy it again, or save the state_dict() anew"
+    )
+
+
+def _plain_state(path: Path, content: dict[Any, Any], prefer: str) -> dict[str, Tensor]:
+    """Finds the state in BasicSR's and other layouts: under `params_ema`, `params`, `state_dict`, ... or bare."""
+    from torch import Tensor
+
+    for key in (prefer, "params_ema", "params", "state_dict", "model_state_dict", "model"):
+        if isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    state = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    if not state:
+        keys = ", ".join(str(key)[:50] for key in list(content)[:8])
+        raise WeightsError(f"{path}: holds no network state; keys are {keys}")
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state
