@@ -18,8 +18,8 @@ def data_identity(batches: TrainBatches) -> dict[str, Any]:
     """
     dataset: Any = batches.dataset
     digest = hashlib.sha256("\n".join(dataset.names).encode())
-    store = getattr(dataset, "store", None)
-    for index in range(len(store) if store is not None else 0):
+    store: Any = getattr(dataset, "store", ())
+    for index in range(len(store)):
         for picture in (store.gt(index), store.lq(index)):
             digest.update(str(picture.shape).encode())
             digest.update(np.ascontiguousarray(picture[picture.shape[0] // 2]).data)

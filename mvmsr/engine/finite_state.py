@@ -47,7 +47,8 @@ def _tensors(experiment: Experiment) -> Iterator[tuple[tuple[str, str], Tensor]]
         for name, tensor in [*experiment.ema.named_parameters(), *experiment.ema.named_buffers()]:
             yield ("averaged generator", name), tensor
     for network, player in experiment.players.items():
-        names = {parameter: name for name, parameter in experiment.modules[network].named_parameters()}
+        named = experiment.modules[network].named_parameters()
+        names: dict[Tensor, str] = {parameter: name for name, parameter in named}
         for parameter, state in player.optimizer.state.items():
             for key, value in state.items():
                 if isinstance(value, Tensor) and value.numel():
