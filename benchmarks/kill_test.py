@@ -4,10 +4,10 @@
 
 Tiny runs of a generator, a discriminator and a metric network on made pictures, on the CPU. Every process is killed
 after a random time or, as long as less than half of the kills have hit a save, a random time after one has begun:
-something temporary appears among the checkpoints or weights. The next process continues the run by auto-resume. A run is killed ten
-times, then left to its end. Then every value of its last checkpoint, its checkpoints' names, the tensors of its weights
-files and the records of `stats.jsonl` (but for measured times and memory) must be those of a run that nobody killed,
-bit for bit.
+something temporary appears among the checkpoints or weights. The next process continues the run by auto-resume. A run
+is killed ten times, then left to its end. Then every value of its last checkpoint, its checkpoints' names, the tensors
+of its weights files and the records of `stats.jsonl` (but for measured times and memory) must be those of a run that
+nobody killed, bit for bit.
 
 A kill counts as one inside a save where it left something half done: an unfinished checkpoint or weights file, or a
 checkpoint half deleted. Processes are forked from this one, which has imported everything: POSIX only.
