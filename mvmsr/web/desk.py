@@ -31,6 +31,7 @@ class Desk:
         self.shelf, self.limits, self.folder = shelf, limits, folder
         self._at_work = threading.Lock()
         self._watches: dict[str, Watch] = {}
+        self._closed = False
 
     def serve(self, visitor: str, order: Order, on_progress: Callable[[float], object]) -> Finished:
         """Enlarges a visitor's picture.
@@ -45,9 +46,11 @@ class Desk:
         try:
             height, width = size_within(order.source, order.scale, self.limits)
             with self._at_work:
+                if self._closed:
+                    raise Stopped("This page is being closed.")
                 watch = self._watches[visitor] = Watch(height * width, self.limits.seconds, on_progress)
                 place = self.folder.new()
-                done = carry_out(order, upscaler, place, watch)
+                done = carry_out(order, upscaler, place, watch, self.limits.pixels)
             place = None
             return Finished(done, watch.elapsed)
         except ImageError as error:
@@ -70,6 +73,14 @@ class Desk:
         """Stops the work on a visitor's picture, if there is any."""
         with suppress(KeyError):
             self._watches[visitor].stop()
+
+    def close(self, seconds: float = 30.0) -> None:
+        """Takes no more orders, stops the work, and waits so long for its end, so that nothing is written any more."""
+        self._closed = True
+        for watch in list(self._watches.values()):
+            watch.stop("This page is being closed.")
+        if self._at_work.acquire(timeout=seconds):
+            self._at_work.release()
 
 
 __all__ = ["Desk", "Finished", "Refused", "Stopped"]

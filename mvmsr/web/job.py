@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from mvmsr.data.image_io import Picture, image_size, read_picture, write_picture
 from mvmsr.inference.resizing import cut, resize_strips
 from mvmsr.inference.upscaler import BICUBIC, Upscaler
-from mvmsr.web.limits import Limits, Refused
+from mvmsr.web.limits import LARGEST_OUTPUT, Limits, Refused
 from mvmsr.web.watch import Watch
 
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WebP": ".webp"}
@@ -93,19 +93,22 @@ def size_within(path: Path, scale: float, limits: Limits) -> tuple[int, int]:
     return height, width
 
 
-def carry_out(order: Order, upscaler: Upscaler, folder: Path, watch: Watch) -> Done:
+def carry_out(order: Order, upscaler: Upscaler, folder: Path, watch: Watch, max_pixels: int) -> Done:
     """Enlarges a picture exactly as `mvmsr upscale` does, into `folder`.
+
+    Args:
+        max_pixels: of the input; the result has at most `LARGEST_OUTPUT` times as many.
 
     Raises:
         ImageError: a file cannot be read or written, or the format cannot hold the result.
         Stopped: the watch says so.
     """
-    picture = read_picture(order.source)
+    picture = read_picture(order.source, max_pixels)
     file = folder / f"{order.source.stem}_x{order.scale}{FORMATS[order.format]}"
     with watch.over(upscaler.restorer.module if upscaler.restorer else None):
         upscaler.upscale_to(picture, file, watch.advance, order.quality)
     watch.check()
-    result = read_picture(file).as_8_bit()
+    result = read_picture(file, max_pixels * LARGEST_OUTPUT).as_8_bit()
     height, width = result.rgb.shape[:2]
     watch.check()
     factor = min(PREVIEW_SIDE / max(height, width), 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import tempfile
 import threading
 from collections.abc import Callable
@@ -56,12 +57,28 @@ def serve(
         OSError: the address is in use or not this machine's.
         RuntimeError: no public address could be had.
     """
+    _check_free(address)
     folder = Folder()
     try:
         _prepare(folder)
         _serve(Desk(shelf, limits, folder), address, until, ready)
     finally:
         folder.remove()
+
+
+def _check_free(address: Address) -> None:
+    try:
+        # TIME_WAIT of a server that has just ended is no obstacle.
+        socket.create_server((address.host, address.port), family=_family(address.host)).close()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OSError(
+            f"{address.host}:{address.port} cannot be served on ({why}); choose another --port or --host"
+        ) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _prepare(folder: Folder) -> None:
@@ -73,6 +90,8 @@ def _prepare(folder: Folder) -> None:
     os.environ["GRADIO_RUN_HISTORY"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
+    for name in ("no_proxy", "NO_PROXY"):  # gradio asks its own page whether it is there
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "localhost", "127.0.0.1", "0.0.0.0")))
     tempfile.tempdir = str(folder.parts)
 
 
@@ -118,4 +137,5 @@ def _serve(desk: Desk, address: Address, until: threading.Event, ready: Callable
         while not until.wait(_SWEEP_SECONDS):
             folder.sweep(kept)
     finally:
+        desk.close()
         page.close(verbose=False)

@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 WITHOUT = "gradio is not installed: pip install 'mvmsr[web]'"
-START_SECONDS = 120
+START_SECONDS = 400
+LISTEN = """
+import socket
+ask = socket.getaddrinfo
+def asked(host, *rest, **named):
+    if host not in (None, "localhost", "127.0.0.1"):
+        print("OUTSIDE", host, flush=True)
+    return ask(host, *rest, **named)
+socket.getaddrinfo = asked
+"""
+"""The server says which other machines it looks up."""
 
 
 def _weights(path: Path, num_feat: int, num_block: int) -> Path:
@@ -77,7 +87,7 @@ def served(tiny: Path, slow: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     temporary = tmp_path_factory.mktemp("temporary")
     options = {"--port": port, "--max-pixels": MAX_PIXELS, "--max-upload": "1M", "--queue": WAITING, "--device": "cpu"}
     arguments = [str(word) for pair in options.items() for word in pair] + ["--model", str(tiny), "--model", str(slow)]
-    code = f"import sys; from mvmsr.cli import main; sys.argv = ['mvmsr', 'web', *{arguments!r}]; main()"
+    code = f"{LISTEN}import sys; from mvmsr.cli import main; sys.argv = ['mvmsr', 'web', *{arguments!r}]; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -93,14 +103,14 @@ def served(tiny: Path, slow: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             process.kill()
             pytest.fail("the page was not served:\n" + "".join(lines))
         time.sleep(0.05)
-    (folder,) = temporary.iterdir()
+    (folder,) = temporary.glob("mvmsr-web-*")
     yield Served(f"http://127.0.0.1:{port}", process, lines, folder)
     process.send_signal(signal.SIGTERM)
     try:
         assert process.wait(START_SECONDS) == 0
     finally:
         process.kill()
-    assert list(temporary.iterdir()) == [], "uploads and results are left behind"
+    assert list(temporary.glob("mvmsr-web-*")) == [], "uploads and results are left behind"
 
 
 def _environment(temporary: Path) -> dict[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,8 @@ def shelf(tiny: Path) -> Shelf:
 
 
 def _carry_out(order: Order, shelf: Shelf, folder: Path) -> Done:
-    return carry_out(order, shelf.upscaler(order.model, order.scale), folder, Watch(1, 1e9, lambda _part: None))
+    watch = Watch(1, 1e9, lambda _part: None)
+    return carry_out(order, shelf.upscaler(order.model, order.scale), folder, watch, 40_000)
 
 
 @pytest.mark.parametrize("model", ["tiny", "bicubic"])
@@ -114,6 +117,15 @@ def test_other_orders_are_refused(arguments: tuple, why: str) -> None:
         Order(Path("a.png"), "tiny", *arguments)
 
 
+def test_a_bomb_is_refused_by_its_header(pictures: Path, tmp_path: Path) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    png = (pictures / "plain.png").read_bytes()
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:])
+    with pytest.raises(Refused, match=r"bomb\.png is far too large"):
+        size_within(bomb, 4, Limits(pixels=10**12))
+
+
 class TestDesk:
     @pytest.fixture
     def desk(self, shelf: Shelf) -> Desk:
@@ -171,6 +183,26 @@ class TestDesk:
         for thread in threads:
             thread.join(30)
         assert second
+
+    def test_closing_ends_the_work_and_takes_no_more(self, desk: Desk, pictures: Path) -> None:
+        begun, ended = threading.Event(), []
+
+        def work() -> None:
+            with pytest.raises(Stopped, match="being closed"):
+                desk.serve("a", Order(pictures / "middling.png", "tiny"), lambda _part: begun.wait(30) and None)
+            ended.append(1)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        threading.Timer(0.2, begun.set).start()
+        while not desk._watches:
+            pass
+        desk.close()
+        thread.join(30)
+        assert ended
+        with pytest.raises(Stopped, match="being closed"):
+            desk.serve("b", Order(pictures / "plain.png", "tiny"), lambda _part: None)
+        assert list(desk.folder.files.iterdir()) == []
 
 
 def test_models_are_called_by_their_names_and_kept(tiny: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,22 @@ def _upload(served: Served, content: bytes, name: str = "a.png") -> tuple[int, s
     head = f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
     body = head + content + f"\r\n--{mark}--\r\n".encode()
     return _post(served, "/gradio_api/upload", body, f"multipart/form-data; boundary={mark}")
+
+
+def _upload_in_chunks(served: Served, chunk: bytes, count: int) -> tuple[int, str]:
+    """Without saying before how long it is."""
+
+    def parts() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+        yield from [chunk] * count
+        yield b"\r\n--x--\r\n"
+
+    address = urllib.parse.urlsplit(served.url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    connection.request("POST", "/gradio_api/upload", parts(), headers, encode_chunked=False)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
 
 
 @pytest.mark.parametrize(
@@ -141,6 +158,7 @@ def test_large_uploads_are_refused_and_small_ones_are_not(served: Served) -> Non
     status, told = _upload(served, b"x" * (3 * MAX_UPLOAD))
     assert status == 413
     assert "at most 1 MiB" in told
+    assert _upload_in_chunks(served, b"x" * (MAX_UPLOAD // 8), 24)[0] == 413
     for name in ("../../../evil.png", "/tmp/evil.png", "..", ""):
         status, told = _upload(served, b"y", name)
         assert status in (200, 400)
@@ -169,4 +187,5 @@ def test_no_page_but_the_one_and_no_address_outside(served: Served) -> None:
         assert _status(served, path)[0] == 404
     config = json.loads(_status(served, "/config")[1])
     assert config.get("analytics_enabled") is not True
+    assert [line for line in served.lines if "OUTSIDE" in line] == []
     assert str(Path.cwd()) not in json.dumps(config)
