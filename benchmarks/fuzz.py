@@ -17,6 +17,7 @@ import argparse
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import sys
@@ -43,6 +44,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=count, help=f"cases; {count:,} without it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="for each subject; what is left then is left")
     parser.add_argument("--keep", type=Path, default=Path("results/fuzz"), help="folder of the findings' files")
     parser.add_argument("--json", type=Path, help="where to store the results")
     parser.add_argument("--again", nargs=2, metavar=("SUBJECT", "NUMBER"), help="one case, in this process")
@@ -61,16 +63,18 @@ def main() -> None:
     for name, kind in SUBJECTS.items():
         if not (count := getattr(args, name)):
             continue
-        report = fuzz_workers.run(kind(), args.seed, range(args.first, args.first + count), args.keep.resolve())
-        results["subjects"][name] = summary(report, count)
+        indices = range(args.first, args.first + count)
+        report = fuzz_workers.run(kind(), args.seed, indices, args.keep.resolve(), args.minutes * 60)
+        results["subjects"][name] = summary(report)
         print(f"{name}: {json.dumps(results['subjects'][name], indent=2, ensure_ascii=True)}")
         if args.json:
             args.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     sys.exit(any(subject["findings"] for subject in results["subjects"].values()))
 
 
-def summary(report: Report, count: int) -> dict[str, Any]:
+def summary(report: Report) -> dict[str, Any]:
     """A report as it is stored."""
+    count = max(report.outcomes.total(), 1)
     return {
         "cases": count,
         "outcomes": dict(report.outcomes.most_common()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import random
 import resource
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-CPU_SECONDS, WALL_SECONDS = 2.0, 60.0
+CPU_SECONDS, WALL_SECONDS = 2.0, 300.0
 """What a case may take; the wall clock only catches what waits, since the machine may have other work."""
 MEMORY_BYTES = 2**30
 """What a case may add to the worker's resident memory."""
@@ -82,13 +83,14 @@ def case_of(subject: Subject, seed: int, index: int, canary: Path) -> Case:
     return subject.make(random.Random(f"{seed}:{subject.name}:{index}"), canary)
 
 
-def run(subject: Subject, seed: int, indices: range, keep: Path, quiet: bool = False) -> Report:
-    """Runs cases one by one; files of findings are put into `keep`."""
+def run(subject: Subject, seed: int, indices: range, keep: Path, seconds: float = math.inf) -> Report:
+    """Runs cases one by one, for that long; files of findings are put into `keep`."""
     report, start = Report(), time.perf_counter()
+    deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         canary, position = Path(folder) / "canary", indices.start
-        while position < indices.stop:
-            position = _one_worker(subject, seed, range(position, indices.stop), Path(folder), report, quiet)
+        while position < indices.stop and time.monotonic() < deadline:
+            position = _one_worker(subject, seed, range(position, indices.stop), Path(folder), report, deadline)
         for what, found in report.findings.items():
             found["files"] = [_keep(subject, seed, index, keep, what, canary) for index, _ in found["cases"]]
     report.wall_seconds = time.perf_counter() - start
@@ -104,7 +106,7 @@ def _keep(subject: Subject, seed: int, index: int, keep: Path, what: str, canary
     return path.name
 
 
-def _one_worker(subject: Subject, seed: int, indices: range, folder: Path, report: Report, quiet: bool) -> int:
+def _one_worker(subject: Subject, seed: int, indices: range, folder: Path, report: Report, deadline: float) -> int:
     """Forks a worker and watches it; the index after the last case that it has done or died of."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -127,7 +129,7 @@ def _one_worker(subject: Subject, seed: int, indices: range, folder: Path, repor
                     verdict = f"hangs: more than {CPU_SECONDS:g} s of processor time"
                 elif time.monotonic() - began > WALL_SECONDS and running:
                     verdict = f"hangs: more than {WALL_SECONDS:g} s"
-                if verdict:
+                if verdict or time.monotonic() > deadline:
                     os.kill(child, signal.SIGKILL)
                     break
             elif "failed" in message:
@@ -135,13 +137,14 @@ def _one_worker(subject: Subject, seed: int, indices: range, folder: Path, repor
             elif "begin" in message:
                 index, label, cpu = message["begin"], message["label"], message["cpu"]
                 began, running = time.monotonic(), True
-                report.labels[label.split(":")[0]] += 1
             else:
                 running = False
                 _count(report, message, index, label)
-                if not quiet and index % 500 == 0:
+                if index % 500 == 0:
                     print(f"{subject.name} {index}: {len(report.findings)} kinds of findings", flush=True)
     status = os.waitpid(child, 0)[1]
+    if not verdict and time.monotonic() > deadline:
+        return indices.stop
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 and not running:
         return index + 1
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 3:
@@ -174,6 +177,7 @@ def _count(report: Report, message: dict[str, Any], index: int, label: str) -> N
     report.slowest = max(report.slowest, (message["seconds"], f"{index} {label}"))
     report.largest = max(report.largest, (message["mib"], f"{index} {label}"))
     report.outcomes["finding" if finding else outcome] += 1
+    report.labels[label.split(":")[0]] += 1
     if finding:
         report.add_finding(finding, index, label)
 

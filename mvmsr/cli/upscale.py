@@ -76,6 +76,12 @@ def command(
     max_memory: Annotated[
         str | None, typer.Option(help="What this process may hold, such as 2G or 800M; chooses the tiles.")
     ] = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most pixels that an input may declare; without it, 2**28 and what its length allows."
+        ),
+    ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average eight turned versions: a little better, eight times the time.")
     ] = False,
@@ -100,7 +106,7 @@ def command(
     done = 0
     if jobs:
         upscaler = _upscaler(console, model, tile, device, precision, ensemble, outscale, max_memory)
-        done = run(jobs, upscaler, console, failures, quality)
+        done = run(jobs, upscaler, console, failures, quality, max_pixels)
     for failure in failures:
         console.print(f"[red]not done[/] {escape(failure)}", soft_wrap=True)
     passed = f", {skipped} were there already" if skipped else ""
@@ -138,7 +144,14 @@ def plan(inputs: list[str], out: Path, format_: Format, suffix: str, recursive: 
     return list(jobs.values()), failures
 
 
-def run(jobs: list[Job], upscaler: Upscaler, console: Console, failures: list[str], quality: int = 95) -> int:
+def run(
+    jobs: list[Job],
+    upscaler: Upscaler,
+    console: Console,
+    failures: list[str],
+    quality: int = 95,
+    max_pixels: int | None = None,
+) -> int:
     """Does the jobs, adding a sentence to `failures` for each that fails; the number of those done.
 
     While one picture is enlarged, the next is decoded.
@@ -148,7 +161,7 @@ def run(jobs: list[Job], upscaler: Upscaler, console: Console, failures: list[st
     sizes: dict[Path, int] = {}
     for job in jobs:
         try:
-            height, width = image_size(job.src)
+            height, width = image_size(job.src, max_pixels)
             sizes[job.src] = height * width
         except ImageError as error:
             failures.append(str(error))
@@ -160,9 +173,9 @@ def run(jobs: list[Job], upscaler: Upscaler, console: Console, failures: list[st
         ahead: Future[Picture] | None = None
         for job, following in zip(todo, [*todo[1:], None], strict=True):
             progress.update(task, description=escape(job.src.name))
-            reading = ahead or reader.submit(read_picture, job.src)
+            reading = ahead or reader.submit(read_picture, job.src, max_pixels)
             small = following is not None and sizes[following.src] <= _READ_AHEAD_PIXELS
-            ahead = reader.submit(read_picture, following.src) if following is not None and small else None
+            ahead = reader.submit(read_picture, following.src, max_pixels) if following is not None and small else None
             try:
                 upscaler.upscale_to(reading.result(), job.dst, lambda pixels: progress.advance(task, pixels), quality)
                 done += 1

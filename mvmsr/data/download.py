@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
 _TIMEOUT_SEC = 30
+# What zipfile raises for archives that are broken, encrypted, packed in ways it lacks, or name a file twice.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, FileExistsError)
 Progress = Callable[[int, int | None], None]
 """Called with the bytes had so far and those expected in all (None where unknown)."""
 
@@ -154,7 +157,9 @@ def extract_folder(archive: Path, provides: str, keep: Sequence[str], target: Pa
                 os.replace(aside, target)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
-    except zipfile.BadZipFile as error:
+    except DownloadError:
+        raise
+    except _DAMAGED as error:
         raise DownloadError(f"{archive} is damaged ({error}); delete it and fetch it again") from error
     return len(chosen)
 

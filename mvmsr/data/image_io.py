@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 _ORIENTATION, _BITS_PER_SAMPLE, _WIDTH, _LENGTH = 0x0112, 258, 256, 257
 _BROKEN = "replace the file or take it out of the folder"
 _STRIP_PIXELS = 2**22
+_COUNTED_BYTES = 2**18
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
@@ -86,7 +87,7 @@ def read_picture(path: str | Path, max_pixels: int | None = None) -> Picture:
             check_pixels(path, image.size, length, max_pixels)
             if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a JPEG with a preview behind it
                 raise ImageError(
-                    path, f"holds {_frames(image)} frames", "extract the frames into single pictures first"
+                    path, f"holds {_frames(image, length)} frames", "extract the frames into single pictures first"
                 )
             is_16_bit = _is_16_bit(image, data)
             if image.mode == "F" or (image.mode == "I" and not is_16_bit):
@@ -128,9 +129,10 @@ def _named_errors(path: str | Path) -> Iterator[None]:
         raise ImageError(path, f"is truncated or damaged ({str(error)[:200]})", _BROKEN) from error
 
 
-def _frames(image: Image.Image) -> str:
-    """How many frames there are, as far as the header says; counting those of the others means walking the file."""
-    return "several" if image.format in ("GIF", "TIFF") else str(getattr(image, "n_frames", "several"))
+def _frames(image: Image.Image, length: int) -> str:
+    """How many frames there are; in a long file only as far as the header says, since counting means walking it."""
+    walked = image.format in ("GIF", "TIFF") and length > _COUNTED_BYTES
+    return "several" if walked else str(getattr(image, "n_frames", "several"))
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

@@ -19,7 +19,7 @@ MAX_PIXELS = 2**28
 """What a picture may have where nobody says otherwise: 16384 x 16384."""
 
 _SMALL_PIXELS = 2**25
-_PIXELS_PER_BYTE = 2**11
+_PIXELS_PER_BYTE = 2**9  # a white RGB picture of PNG has 344, the most of 8 bits there is
 _BYTES_PER_PIXEL = 16  # four channels of 16 bits, and as much again for what comes with them
 _opening = threading.Lock()
 

@@ -233,6 +233,16 @@ def test_animations_are_refused_by_name(tmp_path: Path) -> None:
     assert "moving.gif: holds 2 frames" in result.output
 
 
+def test_more_pixels_than_allowed_are_refused_and_fewer_done(tmp_path: Path) -> None:
+    write_picture(tmp_path / "large.png", Picture(_noise(9, 7, 3)))
+    write_picture(tmp_path / "small.png", Picture(_noise(8, 7, 3)))
+    options = ("--model", "bicubic", "-o", tmp_path / "out", "--max-pixels", 8 * 7)
+    result = _run("upscale", tmp_path / "large.png", tmp_path / "small.png", *options)
+    assert result.exit_code == 1
+    assert "large.png: declares 7x9 pixels, more than the limit of 56;" in result.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["small.png"]
+
+
 def test_models_info_and_list(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = _run("models", "info", weights)
     assert result.exit_code == 0, result.output

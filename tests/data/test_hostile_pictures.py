@@ -188,9 +188,12 @@ def test_bands_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch):
     np.testing.assert_array_equal(picture.over_white().as_8_bit().rgb, whole)
 
 
-def test_a_gif_of_many_frames_is_refused_at_its_second(tmp_path: Path):
+def test_a_long_gif_is_refused_at_its_second_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     frames = [Image.new("L", (4, 4), n) for n in range(40)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match="holds 40 frames"):
+        read_picture(tmp_path / "a.gif")
+    monkeypatch.setattr(image_io, "_COUNTED_BYTES", 100)
     with pytest.raises(ImageError, match="holds several frames"):
         read_picture(tmp_path / "a.gif")
 

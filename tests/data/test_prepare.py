@@ -255,6 +255,21 @@ def damaged() -> bytes:
     return bytes(data)
 
 
+def doubled() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("set/a.png", b"x")
+        archive.writestr("set/b.png", b"y")
+    return buffer.getvalue().replace(b"set/b.png", b"set/a.png")
+
+
+def encrypted() -> bytes:
+    data = bytearray(zipped({"set/a.png": b"x"}))
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(header) + flags] |= 1
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -265,6 +280,8 @@ def damaged() -> bytes:
         (zipped({"..\\evil.png": b"x", "set/a.png": b"x"}), "points outside"),
         (link_entry(), "has the link"),
         (damaged(), "is damaged"),
+        (doubled(), "is damaged"),
+        (encrypted(), "is damaged"),
         (zipped({"other/a.png": b"x"}), "has no folder set"),
         (zipped({"set/a.txt": b"x"}), r"with \*\.png"),
         (zipped({"one/set/a.png": b"x", "two/set/a.png": b"x"}), "several folders"),
