@@ -68,12 +68,14 @@ def command(
     from mvmsr.engine.memory import NotEnoughMemoryError
     from mvmsr.engine.rehearsal import SetupError
     from mvmsr.engine.run_dir import RunExistsError
+    from mvmsr.engine.run_lock import RunBusyError
     from mvmsr.engine.stop import Stopped
     from mvmsr.inference.weights import WeightsError
     from mvmsr.pretrained import MissingWeights
 
     failures = (
         *(OptionsError, SetupError, LayoutError, PairError, MissingWeights, WeightsError, RunExistsError),
+        RunBusyError,
         *(NonFiniteLossError, NotEnoughMemoryError, CheckpointError, OtherProcessError),
     )
     with shown_as_messages(*failures):

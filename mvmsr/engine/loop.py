@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
 
     Raises:
         OptionsError, SetupError, LayoutError, PairError, ...: something cannot work; nothing has been written yet.
+        RunBusyError: another process trains this run now.
         OtherProcessError: another process of the run failed, died or hangs; the last checkpoint is good.
         NonFiniteLossError: a value was NaN or infinite, and the run may not go back; the last checkpoint is good.
         NotEnoughMemoryError: the message says what to lower; the last checkpoint is good.
@@ -55,9 +56,9 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
         experiment, validation = _prepare(options, auto_resume)
         processes = experiment.processes
         stop.share(processes)
-        with processes.running():
+        with processes.running(), ExitStack() as held:
             batches = _prepare_data(experiment)
-            folder = processes.first("opening the run's folder", lambda: open_run_dir(options, auto_resume))
+            folder = processes.first("opening the run's folder", lambda: open_run_dir(options, auto_resume, held))
             run = _begin(experiment, folder, validation, auto_resume, batches)
             try:
                 _train_through(run, batches, console, stop)

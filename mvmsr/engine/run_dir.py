@@ -7,6 +7,7 @@ import json
 import logging
 import shlex
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mvmsr.config import TrainOptions
 from mvmsr.engine.atomic import write_whole
 from mvmsr.engine.checkpoint import clear_leftovers
 from mvmsr.engine.rehearsal import SetupError
+from mvmsr.engine.run_lock import locked
 
 log = logging.getLogger(__name__)
 
@@ -77,18 +79,24 @@ def require_free_run_dir(options: TrainOptions, resume: bool) -> RunDir:
     return run
 
 
-def open_run_dir(options: TrainOptions, resume: bool) -> RunDir:
+def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = None) -> RunDir:
     """The run's folder, made if need be, with `options.yml` in it.
 
     What processes that were killed left half done in it is cleared away.
 
+    Args:
+        held: keeps the run to this process until it is closed; without it the run is not locked.
+
     Raises:
         RunExistsError: the run has begun before and `resume` is false.
+        RunBusyError: another process trains it now.
         SetupError: the folder cannot be written.
     """
     run = require_free_run_dir(options, resume)
     try:
         run.root.mkdir(parents=True, exist_ok=True)
+        if held is not None:
+            held.enter_context(locked(run.root))
         clear_leftovers(run.root)
         description = as_plain(options)
         if resume:
