@@ -117,7 +117,7 @@ def _begin(
         try:
             best = restore_state(experiment, means, state)
         except CheckpointError as error:
-            raise CheckpointError(f"{path} does not continue with these options: {error}") from error
+            raise CheckpointError(f"{error}. (The checkpoint is {path}.)") from error
         detour = Detour(**state.get("detour", {}))
         if change := data_change(state.get("data", {}), data):
             log.warning("%s", change)

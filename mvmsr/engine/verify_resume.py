@@ -147,7 +147,7 @@ def _replay(options: TrainOptions, path: Path, end: int, keep: Iterable[int]) ->
     try:
         best = restore_state(experiment, means, state)
     except CheckpointError as error:
-        raise CheckpointError(f"{path} does not continue with these options: {error}") from error
+        raise CheckpointError(f"{error}. (The checkpoint is {path}.)") from error
     detour = Detour(**state.get("detour", {}))
     parts, start, total = options.train.accumulate, experiment.iteration, options.train.total_iter
     batches = build_batches(options)
