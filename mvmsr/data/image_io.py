@@ -19,6 +19,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from mvmsr.data.image_limits import MAX_PIXELS, check_pixels, file_bytes, opened
 from mvmsr.data.image_writing import WRITE_SUFFIXES, write_picture, write_rgb
 from mvmsr.data.picture import IMAGE_SUFFIXES, ImageError, Picture
+from mvmsr.data.png_chunks import chunks_fit
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -166,6 +167,8 @@ def _is_16_bit(image: Image.Image, data: bytes) -> bool:
 
 def _decode_16_bit(path: str | Path, data: bytes) -> np.ndarray:
     """(H, W, C) uint16 with C 1, 3 or 4, RGB order."""
+    if data.startswith(b"\x89PNG") and not chunks_fit(data):
+        raise ImageError(path, "is truncated or damaged", _BROKEN)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or not pixels.size:
         raise ImageError(path, "is truncated or damaged", _BROKEN)

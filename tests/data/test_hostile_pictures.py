@@ -215,3 +215,20 @@ def test_the_limit_is_lifted_for_the_header_alone():
     with pytest.raises(Image.UnidentifiedImageError), image_limits.opened(io.BytesIO(b"text")):
         pass
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_chunk_that_claims_gigabytes_never_reaches_the_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The decoder allocates what the chunk declares before it finds the file too short: 3.6 GB for one of 600 bytes.
+    data = bytearray(cv2.imencode(".png", np.zeros((24, 20), np.uint16))[1].tobytes())
+    (tmp_path / "whole.png").write_bytes(data)
+    assert read_picture(tmp_path / "whole.png").rgb.shape == (24, 20, 3)
+    (tmp_path / "more.png").write_bytes(bytes(data) + b"behind the end")
+    assert read_picture(tmp_path / "more.png").rgb.shape == (24, 20, 3)
+    start = data.index(b"IDAT") - 4
+    data[start : start + 4] = (0xE1000000).to_bytes(4, "big")
+    (tmp_path / "lies.png").write_bytes(data)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"lies\.png: is truncated or damaged"):
+        read_picture(tmp_path / "lies.png")

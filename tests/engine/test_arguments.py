@@ -45,7 +45,7 @@ class Example:
         {"where": "folder"},
         {"where": Path("folder")},
         {"flag": True},
-        {"anything": object()},
+        {"anything": Exception},
         {"untyped": {1: 2}},
     ],
     ids=str,

@@ -1,0 +1,27 @@
+"""What a PNG says of itself, before a decoder believes it."""
+
+from __future__ import annotations
+
+_SIGNATURE = 8
+_AROUND = 12  # a chunk's length, name and checksum, four bytes each
+
+
+def chunks_fit(data: bytes) -> bool:
+    """Whether every chunk of a PNG ends within the file, as far as the last one that its length leads to.
+
+    Some decoders allocate what a chunk's length declares, up to 4 GiB, before they find that the file has no such bytes.
+
+    >>> chunks_fit(bytes(8) + (1).to_bytes(4, "big") + b"IDAT" + bytes(5))
+    True
+    >>> chunks_fit(bytes(8) + (2).to_bytes(4, "big") + b"IDAT" + bytes(5))
+    False
+    """
+    position = _SIGNATURE
+    while position < len(data):
+        end = position + _AROUND + int.from_bytes(data[position : position + 4], "big")
+        if end > len(data):
+            return False
+        if data[position + 4 : position + 8] == b"IEND":  # what follows is not looked at
+            return True
+        position = end
+    return True
