@@ -9,7 +9,7 @@ _AROUND = 12  # a chunk's length, name and checksum, four bytes each
 def chunks_fit(data: bytes) -> bool:
     """Whether every chunk of a PNG ends within the file, as far as the last one that its length leads to.
 
-    Some decoders allocate what a chunk's length declares, up to 4 GiB, before they find that the file has no such bytes.
+    Some decoders allocate what a chunk declares, up to 4 GiB, before they find that the file has no such bytes.
 
     >>> chunks_fit(bytes(8) + (1).to_bytes(4, "big") + b"IDAT" + bytes(5))
     True
