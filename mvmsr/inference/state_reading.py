@@ -15,6 +15,7 @@ from mvmsr.inference.weights_file import KEY, WeightsError, damaged, first_line,
 if TYPE_CHECKING:
     from torch import Tensor
 
+_FEW_BYTES = 2**10
 _SWELLING, _SPARE_BYTES = 4, 2**24
 """Files may hold this much more than their length: a few packed or shared tensors, no bombs."""
 
@@ -75,7 +76,12 @@ def _read_pickle(path: Path) -> Any:
 
 def _refuse_packed(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
+        members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    for member in members:
+        # torch reads these few bytes as text, several times over, however many they are.
+        if member.filename.rpartition("/")[2] in ("version", "byteorder") and member.file_size > _FEW_BYTES:
+            raise WeightsError(f"{path}: its {member.filename} has {member.file_size:,} bytes; it is damaged")
     if unpacked > (limit := _limit(path)):
         raise _too_much(path, unpacked, limit)
 

@@ -196,3 +196,14 @@ def test_names_that_no_file_can_have():
             find_weights(name)
         with pytest.raises(WeightsError):
             load_generator(name)
+
+
+def test_a_version_of_megabytes_is_not_read(tmp_path: Path, network: nn.Module):
+    path = tmp_path / "swollen.pth"
+    torch.save(network.state_dict(), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename: archive.read(member) for member in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data * 2**20 if name.endswith("/version") else data)
+    assert "version has 2,097,152 bytes; it is damaged" in refusal(path)
