@@ -5,8 +5,8 @@
 Both sides get the same batches of random pictures from memory and train the same networks from the same weights:
 SRResNet 16x64 without BN and SRGAN's discriminator, of plain PyTorch modules for BasicSR (SRModel with L1; SRGANModel
 with L1 and a vanilla GAN) and as ours here (L1; L1 + MvM; L1 + relativistic GAN; precision, layout and compilation as
-`auto` picks them for a long run). Every figure is the median over rounds of the mean of a few iterations, the contenders taking turns in every
-round, so that a machine whose speed drifts slows all of them alike.
+`auto` picks them for a long run). Every figure is the median over rounds of the mean of a few iterations, the
+contenders taking turns in every round, so that a machine whose speed drifts slows all of them alike.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 MOST = 50
 """Problems that are listed; a file with more is most likely none of options."""
 

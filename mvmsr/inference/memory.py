@@ -59,9 +59,10 @@ def auto_tile(
     side = int(((slope**2 + 4 * area * remainder) ** 0.5 - slope) / (2 * area)) if remainder > 0 else 0
     if limit is not None and side < max(MIN_TILE, multiple):
         needed = area * (MIN_TILE + 2 * margin) ** 2 + MIN_TILE * rows
+        gone = mebibytes(limit - budget)
         raise MemoryError(
             f"the smallest tiles of this network need about {mebibytes(needed)} more and "
-            f"{mebibytes(limit - budget)} are taken or kept free, but only {mebibytes(limit)} are allowed; raise the limit"
+            f"{gone} are taken or kept free, but only {mebibytes(limit)} are allowed; raise the limit"
         )
     largest = MAX_TILE.get(device.type, _MAX_TILE_ELSEWHERE)
     return round_down(min(max(side, MIN_TILE if limit is not None else 2 * MIN_TILE), largest), multiple)
