@@ -21,8 +21,9 @@ $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 demo: install
 	$(BIN)/mvmsr demo
 
+# Several processes of one thread each: most tests are too small for two threads.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: install
 	$(BIN)/ruff check .

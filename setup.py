@@ -51,7 +51,7 @@ setup(
         "tifffile>=2023.4.12",
     ],
     extras_require={
-        "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100", *BROWSER, *WEB],
+        "dev": ["pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100", *BROWSER, *WEB],
         "browser": BROWSER,
         "web": WEB,
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],

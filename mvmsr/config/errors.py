@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOST = 50
+MOST = 40
 """Problems that are listed; a file with more is most likely none of options."""
 
 _LONGEST = 2000

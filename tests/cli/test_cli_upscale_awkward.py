@@ -81,7 +81,7 @@ def _bad(folder: Path) -> dict[str, str]:
         "cut.png": "truncated or damaged",
         "cut.jpg": "truncated or damaged",
         "text.png": "not a picture in a known format",
-        "bomb.png": "too large to be decoded safely",
+        "bomb.png": "more than the limit",
         **dict.fromkeys(("film.gif", "moving.webp", "moving.png", "pages.tif"), "holds 2 frames"),
     }
 

@@ -58,7 +58,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """So many layers that a picture takes many seconds, though each of them is quick."""
-    return _weights(tmp_path_factory.mktemp("slow") / "slow.safetensors", 32, 120)
+    return _weights(tmp_path_factory.mktemp("slow") / "slow.safetensors", 32, 480)
 
 
 @pytest.fixture(scope="session")

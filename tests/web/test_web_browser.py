@@ -48,6 +48,8 @@ class Visit:
 
     def share(self) -> float:
         """The part of the picture, in per cent, on which bicubic is shown."""
+        style = "document.querySelectorAll('#compared img')[1]?.getAttribute('style')"
+        self.page.wait_for_function(f"() => ({style} ?? '').includes('0px 0px 0px ')", timeout=WAIT)
         style = self.page.locator("#compared img").nth(1).get_attribute("style") or ""
         return float(style.split("0px 0px 0px ")[1].split("%")[0])
 

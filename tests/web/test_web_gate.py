@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from mvmsr.web import gate as gate_module
 from mvmsr.web.folder import Folder
 from mvmsr.web.gate import Gate, Rules
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -61,7 +64,13 @@ async def _ask(gate: Gate, method: str, path: str, chunks: tuple[bytes, ...], he
 
 
 def ask(rules: Rules, method: str, path: str, *chunks: bytes, **headers: str) -> Answer:
-    return asyncio.run(_ask(Gate(_behind, rules), method, path, chunks, headers))
+    return _run(_ask(Gate(_behind, rules), method, path, chunks, headers))
+
+
+def _run(asked: Coroutine[Any, Any, T]) -> T:
+    """In a thread of its own: this one may still have the loop of the tests with a browser."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, asked).result()
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/assets/a.js", "/gradio_api/queue/data", "/theme.css"])
@@ -165,5 +174,5 @@ def test_many_uploads_at_once_wait_outside_and_silent_ones_end(rules: Rules, mon
         statuses.append((await _ask(gate, "POST", "/gradio_api/upload", (b"x",), {})).status)
         return statuses
 
-    assert sorted(asyncio.run(all_of_them())) == [200] * 5 + [503] * 2
+    assert sorted(_run(all_of_them())) == [200] * 5 + [503] * 2
     assert heard[:4] == ["http.disconnect"] * 4
