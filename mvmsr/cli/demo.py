@@ -28,7 +28,7 @@ def command(
         typer.Option(min=1, help="Train for another number of iterations.", show_default="1200"),
     ] = None,
 ) -> None:
-    """Train a small MvM model for a minute or two, compare it with bicubic, upscale a picture, write a report."""
+    """Train a small MvM model for a few minutes, compare it with bicubic, upscale a picture, write a report."""
     import time
 
     from rich.console import Console

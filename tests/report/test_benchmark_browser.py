@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,26 +36,13 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install mvmsr[browser]")
-    with api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = str(own) if own.exists() else shutil.which("chromium") or shutil.which("chromium-browser")
-        if found is None:
-            pytest.skip("no Chromium: run `playwright install chromium`, or install the system's")
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = save_benchmark(tmp_path_factory.mktemp("benchmark"))
     return write_benchmark_report([out], out / "page.html")[0]
 
 
-def open_page(browser: Browser, report: Path, width: int, phone: bool = False) -> Opened:
-    page = browser.new_page(viewport={"width": width, "height": 812}, has_touch=phone, is_mobile=phone)
+def open_page(chromium: Browser, report: Path, width: int, phone: bool = False) -> Opened:
+    page = chromium.new_page(viewport={"width": width, "height": 812}, has_touch=phone, is_mobile=phone)
     opened = Opened(page)
     page.on("console", lambda message: opened.complaints.append(message.text))
     page.on("pageerror", lambda error: opened.complaints.append(str(error)))
@@ -66,8 +52,8 @@ def open_page(browser: Browser, report: Path, width: int, phone: bool = False) -
 
 
 @pytest.fixture
-def desktop(browser: Browser, report: Path) -> Iterator[Opened]:
-    opened = open_page(browser, report, 1280)
+def desktop(chromium: Browser, report: Path) -> Iterator[Opened]:
+    opened = open_page(chromium, report, 1280)
     yield opened
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.startswith("data:")] == [report.as_uri()]
@@ -148,8 +134,8 @@ def test_charts_compare_the_methods_that_are_chosen(desktop: Opened) -> None:
     assert desktop.which() == "2 of 4: A, a3"
 
 
-def test_a_phone_shows_all_without_scrolling_sideways(browser: Browser, report: Path) -> None:
-    opened = open_page(browser, report, 375, phone=True)
+def test_a_phone_shows_all_without_scrolling_sideways(chromium: Browser, report: Path) -> None:
+    opened = open_page(chromium, report, 375, phone=True)
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     stage = page.locator("#stage")
@@ -172,10 +158,10 @@ def test_print_shows_every_picture(desktop: Opened) -> None:
     assert not desktop.page.locator("#stage").is_visible()
 
 
-def test_dark_and_light_differ_and_both_can_be_read(browser: Browser, report: Path) -> None:
+def test_dark_and_light_differ_and_both_can_be_read(chromium: Browser, report: Path) -> None:
     contrasts = []
     for scheme in ("light", "dark"):
-        page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+        page = chromium.new_page(color_scheme=scheme)  # type: ignore[arg-type]
         page.goto(report.as_uri())
         ink, paper = page.evaluate("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
         levels = [sum(map(int, color[4:-1].split(","))) / 3 for color in (ink, paper)]

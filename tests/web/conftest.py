@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,9 +21,6 @@ from served_page import MAX_PIXELS, WAITING, Served, noise
 from mvmsr.archs import SRResNet
 from mvmsr.data.image_io import Picture, write_picture
 from mvmsr.inference import save_weights
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 WITHOUT = "gradio is not installed: pip install 'mvmsr[web]'"
 START_SECONDS = 400
@@ -121,16 +116,3 @@ def _environment(temporary: Path) -> dict[str, str]:
 def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
     assert process.stdout is not None
     lines.extend(process.stdout)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install mvmsr[browser]")
-    with api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = str(own) if own.exists() else shutil.which("chromium") or shutil.which("chromium-browser")
-        if found is None:
-            pytest.skip("no Chromium: run `playwright install chromium`, or install the system's")
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
