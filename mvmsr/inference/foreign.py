@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mvmsr.inference.bounded_building import bounded_by
+from mvmsr.archs.bounded_building import bounded_by
+from mvmsr.archs.spandrel_net import SPARE_VALUES
 from mvmsr.inference.weights_file import WeightsError, first_line
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
 
 logger = logging.getLogger(__name__)
-
-_SPARE_VALUES = 2**26
-"""Tables of positions and masks that these networks compute while they are built; measured: up to a tenth of it."""
 
 
 class ForeignNetwork(nn.Module):
@@ -73,7 +71,7 @@ def recognise(path: Path, state: dict[str, Tensor]) -> tuple[ForeignNetwork, str
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.meshgrid")  # about the authors' code, not the user's
-            with bounded_by(state, _SPARE_VALUES):
+            with bounded_by(state, SPARE_VALUES):
                 descriptor = ModelLoader(torch.device("cpu")).load_from_state_dict(canonicalize_state_dict(state))
     except UnsupportedModelError as error:
         raise WeightsError(

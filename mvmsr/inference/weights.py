@@ -186,7 +186,7 @@ def _refuse_paths(path: Path, value: Any) -> None:
 
 
 def _by_name(path: Path, name: str, args: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
-    from mvmsr.inference.bounded_building import bounded_by
+    from mvmsr.archs.bounded_building import bounded_by
 
     try:
         constructor = ARCHS.get(name)

@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mvmsr.archs.bounded_building import OutgrownError, bounded_by
 from mvmsr.inference import load_generator
-from mvmsr.inference.bounded_building import OutgrownError, bounded_by
 from mvmsr.inference.weights import WeightsError, find_weights, read_info
 from mvmsr.registry import ARCHS
 
@@ -160,6 +160,19 @@ def test_layers_that_are_only_names(tmp_path: Path, index: str):
     assert load_generator(path)[1].arch == "RealESRGAN Compact"
     save_file({**state, f"body.{index}.weight": torch.zeros(8)}, path)
     refusal(path)
+
+
+@pytest.mark.parametrize("number", ["999999999", "99999999999999999999"])
+def test_depths_that_spandrel_would_compute_with(tmp_path: Path, number: str):
+    """ESRGAN's scale is two to the power of a layer's number: a number with a third of a billion bits, and more."""
+    from safetensors.torch import save_file
+    from spandrel.architectures.ESRGAN import ESRGAN
+
+    state = ESRGAN(num_filters=8, num_blocks=1).state_dict()
+    save_file({**state, f"model.{number}.weight": torch.zeros(8)}, tmp_path / "a.safetensors")
+    assert "far beyond" in refusal(tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="far beyond"):
+        ARCHS.get("spandrel")(path=str(tmp_path / "a.safetensors"))
 
 
 def test_networks_may_be_as_large_as_their_state_and_a_little_larger():

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _FACTOR = 4
 """Values that may be computed in all for one of the state: parameters are made, filled and sometimes scaled."""
 _MODULES_PER_TENSOR, _SPARE_MODULES = 5, 300  # networks have up to two and a half
+_LONGEST_NUMBER = 9
 _RANGES = ("arange", "linspace", "eye", "logspace", "randperm")
 
 
@@ -35,10 +36,15 @@ def bounded_by(state: Mapping[str, Tensor], spare: int) -> Iterator[None]:
         spare: values beside the parameters that a network may compute, such as tables of positions.
 
     Raises:
-        OutgrownError: inside, when it does.
+        OutgrownError: inside, when it does; on entry, when a tensor's name counts more layers than the state could hold
+            (spandrel reads scales and depths off these numbers, and may work on them before it builds anything).
     """
     values = spare + _FACTOR * sum(tensor.numel() for tensor in state.values())
     most, thread, modules = _SPARE_MODULES + _MODULES_PER_TENSOR * len(state), threading.get_ident(), 0
+
+    for name in state:
+        if any(part.isdigit() and (len(part) > _LONGEST_NUMBER or int(part) > most) for part in name.split(".")):
+            raise OutgrownError(f"tensor {name[:100]} has a number far beyond the {len(state):,} tensors of the file")
 
     def count(module: nn.Module, name: str, part: nn.Module | None) -> None:
         nonlocal modules
