@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
@@ -78,3 +79,32 @@ def _cpu_has(flag: str) -> bool:
         return bool(torch.cpu.get_capabilities().get(flag, False))
     probe = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}[flag]
     return bool(getattr(torch.cpu, probe, lambda: False)())
+
+
+def usable_processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processors_busy_elsewhere(threads: int) -> float:
+    """Processors that other programs kept busy in the last minute, beside `threads` computing threads of this one.
+
+    0 where the system does not say (Windows).
+    """
+    return max(0.0, os.getloadavg()[0] - threads) if hasattr(os, "getloadavg") else 0.0
+
+
+def thread_advice(threads: int, processors: int, busy_elsewhere: float) -> str | None:
+    """What to do where the threads of a computation have to share their processors with other programs, or None.
+
+    Threads wait for one another after every layer, so that one which has to wait for its processor holds up all.
+    Measured with two threads beside one busy program on two processors: steps of 9 s instead of 0.35 s; of 0.6 s with
+    one thread.
+    """
+    free = max(1, processors - round(busy_elsewhere))
+    if threads <= free:
+        return None
+    return (
+        f"other programs keep about {round(busy_elsewhere)} of {processors} processors busy, and {threads} threads, "
+        f"which wait for one another, can take many times as long as {free}: set OMP_NUM_THREADS={free}"
+    )

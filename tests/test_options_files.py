@@ -97,6 +97,8 @@ def _overrides(path: Path, request: pytest.FixtureRequest) -> list[str]:
     overrides, text = ["device=cpu", "compile=false"], path.read_text(encoding="utf-8")
     if "type: spandrel" in text:
         overrides.append(f'network_g.path="{request.getfixturevalue("esrgan_file")}"')
+    if "pretrain_network_g:" in text:  # of an earlier run
+        overrides.append("path.pretrain_network_g=null")
     if "type: PerceptualLoss" in text:
         request.getfixturevalue("monkeypatch").setenv("MVMSR_WEIGHTS_DIR", str(request.getfixturevalue("weights_dir")))
     if "type: NaturalnessLoss" in text:

@@ -191,12 +191,16 @@ def free_memory() -> int | None:
 
 
 def _threads(threads: int) -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from mvmsr.hardware import processors_busy_elsewhere, thread_advice, usable_processors
+
+    cores = usable_processors()
     variable = os.environ.get("OMP_NUM_THREADS")
     text = f"{threads} of torch on {cores} usable cores" + (f" (OMP_NUM_THREADS={variable})" if variable else "")
     values = {"threads": threads, "cores": cores}
     if threads > cores:
         return Finding("Computing", "threads", State.note, text, f"set OMP_NUM_THREADS={cores}", values)
+    if advice := thread_advice(threads, cores, processors_busy_elsewhere(0)):
+        return Finding("Computing", "threads", State.note, text, advice, values)
     return Finding("Computing", "threads", State.ok, text, values=values)
 
 

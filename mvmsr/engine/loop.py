@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from mvmsr.config import TrainOptions
@@ -32,6 +33,7 @@ from mvmsr.engine.saving import save_best_weights, try_to_save
 from mvmsr.engine.state import restore_state
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.engine.validate import Validation, build_validation
+from mvmsr.hardware import processors_busy_elsewhere, thread_advice, usable_processors
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +171,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
     stream = batches.iterate(start * parts + skipped, total * parts + skipped, pin_memory=pinned)
     with closing(stream), TrainProgress(console, start, total) as progress:
         clock = time.perf_counter()
-        data_seconds, since, saved = 0.0, start, True
+        data_seconds, since, saved, advised = 0.0, start, True, False
         for iteration in range(start + 1, total + 1):
             # The first ones compile, reserve memory and read cold files, each process in its own time.
             experiment.processes.at(f"iteration {iteration}", patient=iteration <= start + 2)
@@ -193,6 +195,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
                 }
                 run.stats.write(iteration, report)
                 progress.report(iteration, report)
+                advised = advised or _advise_on_threads(experiment)
                 clock, data_seconds, since = time.perf_counter(), 0.0, iteration
             unfinished = iteration < total
             if _validation_is_due(run, iteration):
@@ -206,6 +209,17 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
             if stop and unfinished:
                 raise stop.stopped_after(iteration)
     log.info("Done: %d iterations of %s; weights are in %s", total, train.update, run.folder.weights)
+
+
+def _advise_on_threads(experiment: Experiment) -> bool:
+    """Whether it was said that other programs hold up this one's threads."""
+    if experiment.device.type != "cpu" or experiment.processes.size > 1:
+        return False
+    threads = torch.get_num_threads()
+    advice = thread_advice(threads, usable_processors(), processors_busy_elsewhere(threads))
+    if advice:
+        log.warning("%s (stop, set it, and go on with --auto-resume)", advice)
+    return advice is not None
 
 
 def _validation_is_due(run: Run, iteration: int) -> bool:
