@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,17 +56,26 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag in (_TAG + "null", _TAG + "bool", _TAG + "merge")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    _TAG + "int", re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0b[01]+)\Z"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    _TAG + "float",
-    re.compile(
-        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z"
-        r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that either YAML 1.1 or `_Loader` would take for a number."""
+
+
+_NUMBERS = (
+    (_TAG + "int", re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0b[01]+)\Z"), "-+0123456789"),
+    (
+        _TAG + "float",
+        re.compile(
+            r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z"
+            r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
+        ),
+        "-+0123456789.",
     ),
-    list("-+0123456789."),
 )
+for _tag, _pattern, _first in _NUMBERS:
+    _Loader.add_implicit_resolver(_tag, _pattern, list(_first))
+    _Dumper.add_implicit_resolver(_tag, _pattern, list(_first))
 
 
 @dataclass
@@ -96,6 +106,11 @@ class Source:
         """From now on the value at `keys`, with all that is below it, comes from the command line."""
         self.lines = {k: line for k, line in self.lines.items() if k[: len(keys)] != keys}
         self.overridden = {k for k in self.overridden if k[: len(keys)] != keys} | {keys}
+
+
+def write_yaml(values: Mapping[str, Any]) -> str:
+    """Plain values as YAML that `read_yaml` reads as the same values."""
+    return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Source]:

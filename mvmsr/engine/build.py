@@ -74,6 +74,15 @@ class Experiment:
         return self.options.datasets.train.batch_size_per_gpu * self.processes.size
 
     @property
+    def runs_as(self) -> str:
+        """What `auto` came to: device, precision, layout and processes, in words."""
+        layout = "channels_last" if self.channels_last else "contiguous"
+        return (
+            f"on {self.device} in {self.precision}, {layout}, torch {torch.__version__}, {self.processes.size} process"
+            + ("es" if self.processes.size > 1 else "")
+        )
+
+    @property
     def eval_generator(self) -> nn.Module:
         """The generator that is validated and handed out: the averaged one where there is one."""
         return self.ema if self.ema is not None else self.modules["generator"]

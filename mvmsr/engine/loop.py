@@ -60,7 +60,9 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
         stop.share(processes)
         with processes.running(), ExitStack() as held:
             batches = _prepare_data(experiment)
-            folder = processes.first("opening the run's folder", lambda: open_run_dir(options, auto_resume, held))
+            folder = processes.first(
+                "opening the run's folder", lambda: open_run_dir(options, auto_resume, held, experiment.runs_as)
+            )
             run = _begin(experiment, folder, validation, auto_resume, batches)
             try:
                 _train_through(run, batches, console, stop)

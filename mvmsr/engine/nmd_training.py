@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from mvmsr.config.nmd_options import NMDOptions
+from mvmsr.config.yaml_source import write_yaml
 from mvmsr.data.batches import Batch, TrainBatches
 from mvmsr.data.paired_dataset import PairedImageDataset
 from mvmsr.data.textured_crops import TexturedCrops
@@ -277,7 +278,4 @@ def _restore(run: NMDRun, means: RunningMeans, state: dict[str, Any]) -> None:
 
 
 def _as_yaml(options: NMDOptions) -> str:
-    import yaml
-
-    plain = json.loads(options.model_dump_json(exclude_none=True))
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return write_yaml(json.loads(options.model_dump_json(exclude_none=True)))

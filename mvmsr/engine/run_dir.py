@@ -16,6 +16,7 @@ import yaml
 
 from mvmsr import __version__
 from mvmsr.config import TrainOptions
+from mvmsr.config.yaml_source import write_yaml
 from mvmsr.engine.atomic import write_whole
 from mvmsr.engine.checkpoint import clear_leftovers
 from mvmsr.engine.rehearsal import SetupError
@@ -79,13 +80,14 @@ def require_free_run_dir(options: TrainOptions, resume: bool) -> RunDir:
     return run
 
 
-def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = None) -> RunDir:
+def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = None, runs_as: str = "") -> RunDir:
     """The run's folder, made if need be, with `options.yml` in it.
 
     What processes that were killed left half done in it is cleared away.
 
     Args:
         held: keeps the run to this process until it is closed; without it the run is not locked.
+        runs_as: what `auto` came to on this machine, for whoever reads `options.yml`.
 
     Raises:
         RunExistsError: the run has begun before and `resume` is false.
@@ -101,9 +103,8 @@ def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = N
         description = as_plain(options)
         if resume:
             warn_of_changes(run.root / "options.yml", options)
-        header = f"# mvmsr {__version__}; {shlex.join(sys.argv)}\n"
-        text = header + yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
-        write_whole(run.root / "options.yml", text.encode())
+        header = f"# mvmsr {__version__}; {shlex.join(sys.argv)}\n" + (f"# {runs_as}\n" if runs_as else "")
+        write_whole(run.root / "options.yml", (header + write_yaml(description)).encode())
         for folder in (run.checkpoints, run.weights):
             clear_leftovers(folder)
     except OSError as error:

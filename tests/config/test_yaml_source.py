@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mvmsr.config import OptionsError
-from mvmsr.config.yaml_source import LARGEST, Source, apply_override, parse_yaml, read_yaml, shown
+from mvmsr.config.yaml_source import LARGEST, Source, apply_override, parse_yaml, read_yaml, shown, write_yaml
 
 
 def parse(text):
@@ -262,3 +264,27 @@ def test_any_text_is_a_value_or_a_refusal(text):
         problems = ()
     assert isinstance(value, (dict, tuple, str, int, float, bool, type(None)))
     assert all(problem.message for problem in problems)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "c"]),
+        st.one_of(
+            st.sampled_from(
+                ["1e4", "1e-4", "1:30", "010", "0x1f", "null", "yes", "2024-05-01", ".5", "1_000", "=", "~"]
+            ),
+            st.floats(allow_nan=False),
+            st.integers(-(2**62), 2**62),
+            st.booleans(),
+            st.text(alphabet="0123456789eE+-._xab:", min_size=1, max_size=6),
+        ),
+        min_size=1,
+    )
+)
+def test_what_is_written_is_read_as_it_was(values):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.yml"
+        path.write_text(write_yaml(values), encoding="utf-8")
+        again = read_yaml(path)[0]
+    assert again == values
+    assert {key: type(value) for key, value in again.items()} == {key: type(value) for key, value in values.items()}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 import yaml
 from tiny_runs import tiny_options
 
 from mvmsr import config
+from mvmsr.engine.build import build
 from mvmsr.engine.run_dir import open_run_dir, options_hash
 
 
@@ -21,6 +23,13 @@ def test_the_options_in_the_folder_are_the_options(pictures: Path, tmp_path: Pat
     text = (run.root / "options.yml").read_text()
     assert text.startswith("# mvmsr ")
     assert yaml.safe_load(text)["train"]["total_iter"] == 10
+
+
+def test_the_folder_says_what_the_run_was_computed_on(pictures: Path, tmp_path: Path) -> None:
+    experiment = build(tiny_options(tmp_path, pictures))
+    run = open_run_dir(experiment.options, resume=False, runs_as=experiment.runs_as)
+    line = (run.root / "options.yml").read_text().splitlines()[1]
+    assert line == f"# on cpu in 32, contiguous, torch {torch.__version__}, 1 process"
 
 
 def test_a_folder_without_statistics_may_be_used(pictures: Path, tmp_path: Path) -> None:
