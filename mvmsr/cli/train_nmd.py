@@ -49,9 +49,13 @@ def command(
     from mvmsr.engine.nmd_training import build_nmd, train_nmd
     from mvmsr.engine.rehearsal import SetupError
     from mvmsr.engine.run_dir import RunExistsError
+    from mvmsr.engine.run_lock import RunBusyError
     from mvmsr.engine.stop import Stopped
 
-    failures = (OptionsError, SetupError, LayoutError, PairError, RunExistsError, NonFiniteLossError, CheckpointError)
+    failures = (
+        *(OptionsError, SetupError, LayoutError, PairError, RunExistsError),
+        *(RunBusyError, NonFiniteLossError, CheckpointError),
+    )
     with shown_as_messages(*failures):
         if dry_run:
             run = build_nmd(options)

@@ -23,6 +23,7 @@ from mvmsr.data.batches import Batch, TrainBatches
 from mvmsr.data.paired_dataset import PairedImageDataset
 from mvmsr.data.textured_crops import TexturedCrops
 from mvmsr.data.unnatural import blurry, noisy
+from mvmsr.engine.atomic import write_whole
 from mvmsr.engine.checkpoint import CheckpointError, clear_leftovers, latest_checkpoint, prune, save_checkpoint
 from mvmsr.engine.distributed_setup import cluster
 from mvmsr.engine.guard import NonFiniteLossError
@@ -32,6 +33,7 @@ from mvmsr.engine.nmd_curriculum import Curriculum, begin, observe
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_dir import RunDir, RunExistsError
+from mvmsr.engine.run_lock import locked
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.hardware import pick_channels_last, pick_device, pick_precision
 from mvmsr.inference.weights import save_weights
@@ -71,6 +73,8 @@ def train_nmd(options: NMDOptions, auto_resume: bool = False, console: Console |
     Raises:
         OptionsError, SetupError, LayoutError, PairError: something cannot work; nothing has been written yet.
         RunExistsError: the run has begun before and `auto_resume` is false.
+        RunBusyError: another process trains it now.
+        CheckpointWriteError: the disk refuses a checkpoint; earlier ones are good.
         Stopped: SIGINT or SIGTERM came; everything is saved.
     """
     console = console or Console()
@@ -82,17 +86,18 @@ def train_nmd(options: NMDOptions, auto_resume: bool = False, console: Console |
             )
         run = build_nmd(options)
         folder.root.mkdir(parents=True, exist_ok=True)
-        (folder.root / "options.yml").write_text(_as_yaml(options), encoding="utf-8")
-        clear_leftovers(folder.checkpoints)
-        means = RunningMeans()
-        if auto_resume and (found := latest_checkpoint(folder.checkpoints)):
-            _restore(run, means, found[1])
-            log.info("Continuing from %s", found[0])
-        stats = StatsLog(folder.root, run.iteration, options.logger.use_tb_logger)
-        try:
-            _loop(run, folder, stats, means, console, stop)
-        finally:
-            stats.close()
+        with locked(folder.root):
+            write_whole(folder.root / "options.yml", _as_yaml(options).encode())
+            clear_leftovers(folder.checkpoints)
+            means = RunningMeans()
+            if auto_resume and (found := latest_checkpoint(folder.checkpoints)):
+                _restore(run, means, found[1])
+                log.info("Continuing from %s", found[0])
+            stats = StatsLog(folder.root, run.iteration, options.logger.use_tb_logger)
+            try:
+                _loop(run, folder, stats, means, console, stop)
+            finally:
+                stats.close()
     return weights_path(options)
 
 

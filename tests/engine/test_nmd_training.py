@@ -18,6 +18,7 @@ from mvmsr.engine import nmd_training
 from mvmsr.engine.nmd_curriculum import begin, observe
 from mvmsr.engine.nmd_training import accuracies, build_nmd, nmd_loss, train_nmd
 from mvmsr.engine.rehearsal import SetupError
+from mvmsr.engine.run_lock import locked
 from mvmsr.inference.weights import load_state, read_info
 
 OPTIONS = """\
@@ -178,3 +179,15 @@ def test_either_command_trains_it_and_begins_no_run_twice(options_file: Path, co
     assert again.exit_code == 1
     assert "--auto-resume continues it" in again.output
     assert CliRunner().invoke(app, [*arguments, "--auto-resume"]).exit_code == 0
+
+
+def test_two_commands_do_not_train_one_run(options_file: Path) -> None:
+    arguments = ["train-nmd", "-opt", str(options_file), "--set", "train.total_iter=1"]
+    root = Path(load_nmd(options_file, []).path.experiments_root) / "nmd"
+    root.mkdir(parents=True)
+    with locked(root):
+        busy = CliRunner().invoke(app, arguments)
+    assert busy.exit_code == 1
+    assert "is being trained by process" in busy.output
+    assert not (root / "options.yml").exists()
+    assert CliRunner().invoke(app, arguments).exit_code == 0
