@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "mvmsr").rglob("*.py"))
 
 ORDER = (
-    {"basicsr_shim", "color", "hardware"},
+    {"atomic", "basicsr_shim", "color", "hardware"},
     {"registry"},
     {"config", "pretrained"},
     {"archs", "losses", "data", "metrics"},

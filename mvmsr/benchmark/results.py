@@ -9,12 +9,12 @@ import json
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mvmsr.atomic import write_whole
 from mvmsr.benchmark.evaluate import ImageScore
 from mvmsr.benchmark.statistics import add_statistics
 from mvmsr.metrics.build import MissingMetric
@@ -176,17 +176,7 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file aside and rename it into place, creating its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}", suffix=".part", encoding="utf-8", delete=False
-    ) as file:
-        aside = Path(file.name)
-        try:
-            file.write(text)
-        except BaseException:
-            aside.unlink()
-            raise
-    aside.chmod(0o644)
-    os.replace(aside, path)
+    write_whole(path, text.encode())
 
 
 def versions() -> dict[str, str]:

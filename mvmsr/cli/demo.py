@@ -51,7 +51,8 @@ def command(
         f"Done in {time.monotonic() - begun:.0f} seconds. Open [bold]{report}[/bold] in a browser; "
         f"the upscaled picture is {picture}.\n\n"
         "What to do next:\n"
-        f"  mvmsr upscale PICTURE -o upscaled --model {run}    your own pictures with this toy model\n"
+        "  mvmsr upscale PICTURE -o upscaled                  your own pictures, by a built-in model\n"
+        f"  mvmsr upscale PICTURE -o toy --model {run}    the same by this toy model\n"
         "  mvmsr doctor                                       what this machine has and lacks\n"
         "  mvmsr datasets list                                the data for real training and benchmarks\n"
         "  mvmsr train -opt options/train/mvm_srresnet_x4_cpu.yml    a real model",

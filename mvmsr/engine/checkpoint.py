@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from mvmsr import __version__
-from mvmsr.engine.atomic import put_in_place, recover, remove, sync
+from mvmsr.atomic import put_in_place, recover, remove, sync
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mvmsr.atomic import write_whole
 from mvmsr.benchmark.image_sets import ImageSet
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.objective import WeightedTerm, evaluate_terms
@@ -104,10 +105,9 @@ def warnings(values: dict[str, float]) -> list[str]:
 def save_embeddings(folder: Path, iteration: int, gt_embeddings: Tensor, sr_embeddings: Tensor) -> Path:
     """Write `folder/ITERATION.npz` with `gt` and `sr`, (N, D) float32, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, aside = folder / f"{iteration:08d}.npz", folder / f".{iteration:08d}.tmp"
-    with aside.open("wb") as file:
-        np.savez_compressed(file, gt=gt_embeddings.numpy(), sr=sr_embeddings.numpy())
-    os.replace(aside, path)
+    path, file = folder / f"{iteration:08d}.npz", io.BytesIO()
+    np.savez_compressed(file, gt=gt_embeddings.numpy(), sr=sr_embeddings.numpy())
+    write_whole(path, file.getvalue())
     return path
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mvmsr.engine.atomic import write_whole
+from mvmsr.atomic import write_whole
 
 log = logging.getLogger(__name__)
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from mvmsr.atomic import write_whole
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.config.yaml_source import write_yaml
 from mvmsr.data.batches import Batch, TrainBatches
 from mvmsr.data.paired_dataset import PairedImageDataset
 from mvmsr.data.textured_crops import TexturedCrops
 from mvmsr.data.unnatural import blurry, noisy
-from mvmsr.engine.atomic import write_whole
 from mvmsr.engine.checkpoint import CheckpointError, clear_leftovers, latest_checkpoint, prune, save_checkpoint
 from mvmsr.engine.distributed_setup import cluster
 from mvmsr.engine.guard import NonFiniteLossError

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from mvmsr import __version__
+from mvmsr.atomic import write_whole
 from mvmsr.config import TrainOptions
 from mvmsr.config.yaml_source import write_yaml
-from mvmsr.engine.atomic import write_whole
 from mvmsr.engine.checkpoint import clear_leftovers
 from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_lock import locked

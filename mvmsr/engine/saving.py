@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from mvmsr.engine.atomic import put_in_place
+from mvmsr.atomic import put_in_place
 from mvmsr.engine.build import network_args
 from mvmsr.engine.checkpoint import (
     CheckpointError,

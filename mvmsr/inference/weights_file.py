@@ -7,13 +7,13 @@ whatever the writer adds (`name`, `iterations`, `options_sha256`). Nothing else 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvmsr import __version__
+from mvmsr.atomic import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +100,8 @@ def save_weights(
     state = {name: value.detach().cpu().contiguous().clone() for name, value in module_state.items()}
     if half:
         state = {name: _halved(name, value) for name, value in state.items()}
-    _write_atomically(path, save(state, metadata=metadata))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, save(state, metadata=metadata))
     return path
 
 
@@ -111,19 +112,6 @@ def _halved(name: str, value: Tensor) -> Tensor:
     if not bool(halved.isfinite().all()):
         raise ValueError(f"{name} holds values up to {float(value.abs().max()):g}, beyond float16; store it whole")
     return halved
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def read_info(path: str | Path) -> WeightsInfo:

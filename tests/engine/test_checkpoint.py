@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from mvmsr.engine import atomic
+from mvmsr import atomic
 from mvmsr.engine import checkpoint as checkpoint_module
 from mvmsr.engine.checkpoint import (
     CheckpointError,

@@ -20,11 +20,11 @@ import torch
 from rich.console import Console
 from tiny_runs import assert_same_runs, final_state, tiny_options
 
+from mvmsr.atomic import put_in_place, recover, write_whole
 from mvmsr.config import TrainOptions
 from mvmsr.data.image_io import read_rgb, write_rgb
 from mvmsr.data.packing import PairError
 from mvmsr.engine import loop, saving
-from mvmsr.engine.atomic import put_in_place, recover, write_whole
 from mvmsr.engine.checkpoint import CheckpointError, CheckpointWriteError, list_checkpoints, load_checkpoint
 from mvmsr.engine.logs import StatsLog, read_stats
 from mvmsr.engine.loop import train
