@@ -2,7 +2,8 @@
 
 Process r of W holds rows r of every parameter, of its gradient, of the optimizer's moments and of the average, each
 tensor cut along its first dimension into W pieces as equal as they get. A block is put together when its forward or
-backward pass begins and let go of when that ends, so at most one block is whole at a time, and one is on its way.
+backward pass begins and let go of when that ends, so at most one block is whole at a time, and one is on its way; what
+belongs to no block is whole throughout the pass.
 
 Gradients are **sums** over the processes (see `mvmsr.engine.distributed`): a block's are summed and cut in one
 operation as soon as they are complete, so `Processes.exchange` has nothing left to do for them. PyTorch's own way
