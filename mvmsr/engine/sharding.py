@@ -156,7 +156,8 @@ def _shard(network: nn.Module, processes: SeveralProcesses) -> None:
     mesh = DeviceMesh.from_group(processes.group, device.type)
     undivided = {p for p in network.parameters() if p.ndim == 0 or p.numel() == 0}
     parts = [*blocks(network), network]
-    gather, scatter = _communication(processes)
+    gather: Any = _Gather(processes)
+    scatter: Any = _Scatter(processes)
     for part in parts:
         # The root too is let go of after its forward pass, so that between passes nothing but pieces is registered.
         sharded = fully_shard(part, mesh=mesh, reshard_after_forward=True, ignored_params=undivided)
@@ -166,25 +167,29 @@ def _shard(network: nn.Module, processes: SeveralProcesses) -> None:
         sharded.set_custom_reduce_scatter(scatter)
 
 
-def _communication(processes: SeveralProcesses) -> tuple[Any, Any]:
-    """FSDP's two operations by way of `processes`, whose errors say which process is to blame."""
-    from torch.distributed.fsdp._fully_shard._fsdp_api import AllGather, ReduceScatter
+class _Communication:
+    """FSDP's two operations by way of `processes`, whose errors say which process is to blame.
 
-    class _Temporary:
-        def allocate(self, size: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
-            return torch.empty(*size, dtype=dtype, device=device)
+    See `set_custom_all_gather` and `set_custom_reduce_scatter` of `torch.distributed.fsdp.FSDPModule`.
+    """
 
-    class _Gather(_Temporary, AllGather):  # type: ignore[misc]
-        def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, async_op: bool = False) -> None:
-            processes.gather_into(output_tensor, input_tensor)
+    def __init__(self, processes: SeveralProcesses) -> None:
+        self.processes = processes
 
-    class _Scatter(_Temporary, ReduceScatter):  # type: ignore[misc]
-        def __call__(
-            self, output_tensor: Tensor, input_tensor: Tensor, group: Any, op: Any, async_op: bool = False
-        ) -> None:
-            processes.sum_and_scatter(output_tensor, input_tensor)
+    def allocate(self, size: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.empty(*size, dtype=dtype, device=device)
 
-    return _Gather(), _Scatter()
+
+class _Gather(_Communication):
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, async_op: bool = False) -> None:
+        self.processes.gather_into(output_tensor, input_tensor)
+
+
+class _Scatter(_Communication):
+    def __call__(
+        self, output_tensor: Tensor, input_tensor: Tensor, group: Any, op: Any, async_op: bool = False
+    ) -> None:
+        self.processes.sum_and_scatter(output_tensor, input_tensor)
 
 
 def _is_available() -> bool:
