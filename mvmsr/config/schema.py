@@ -192,6 +192,8 @@ class Train(Section, extra="allow"):
     net_d_init_iters: Count = 0
     match_after_iter: Count = 0
     """Iterations that the metric network trains alone before the terms on its embeddings reach the generator."""
+    shard_generator: bool = False
+    """Whether several processes split the generator, its gradients, moments and average among them."""
     max_rollbacks: Count = 0
     """How often a run may go back to its last checkpoint, and on with other pictures, when a value is not finite."""
 

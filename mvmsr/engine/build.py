@@ -6,6 +6,8 @@ import inspect
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,11 +23,13 @@ from mvmsr.data.batches import TrainBatches
 from mvmsr.engine.contiguous_step import with_contiguous_steps
 from mvmsr.engine.distributed import ALONE, Processes
 from mvmsr.engine.distributed_batch_norm import synchronise_batch_norm
+from mvmsr.engine.distributed_group import SeveralProcesses
 from mvmsr.engine.distributed_setup import connect
 from mvmsr.engine.ema import make_ema
 from mvmsr.engine.guard import FiniteGuard
 from mvmsr.engine.objective import terms_by_network
 from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, warm_up
+from mvmsr.engine.sharding import ShardedGenerator, is_sharded, obstacle
 from mvmsr.engine.step import Networks
 from mvmsr.engine.updates import Player
 from mvmsr.hardware import pick_channels_last, pick_device, pick_precision
@@ -51,6 +55,8 @@ class Experiment:
         base_lrs: the initial learning rates of each network's parameter groups.
         ema: the averaged generator, or None.
         processes: those that share the run.
+        sharding: how the generator and its average are split over the processes; None where each holds all of them.
+        whole: while inside `whole_generator`, the sharded generator that is validated, put together.
     """
 
     options: TrainOptions
@@ -67,6 +73,8 @@ class Experiment:
     ema: nn.Module | None
     iteration: int = 0
     processes: Processes = ALONE
+    sharding: ShardedGenerator | None = None
+    whole: nn.Module | None = None
 
     @property
     def batch_size(self) -> int:
@@ -84,8 +92,24 @@ class Experiment:
 
     @property
     def eval_generator(self) -> nn.Module:
-        """The generator that is validated and handed out: the averaged one where there is one."""
+        """The generator that is validated and handed out: the averaged one where there is one.
+
+        A sharded one is there inside of `whole_generator` only.
+        """
+        if self.sharding is not None:
+            assert self.whole is not None, "a sharded generator has to be put together first"
+            return self.whole
         return self.ema if self.ema is not None else self.modules["generator"]
+
+    @contextmanager
+    def whole_generator(self) -> Iterator[None]:
+        """While inside, every process has all of `eval_generator`; collective where it is sharded."""
+        if self.sharding is not None:
+            self.whole = self.sharding.whole(self.ema if self.ema is not None else self.modules["generator"])
+        try:
+            yield
+        finally:
+            self.whole = None
 
     def set_learning_rates(self, iteration: int) -> None:
         """Set every optimizer's rate for the iteration after `iteration` finished ones."""
@@ -119,6 +143,10 @@ def build(options: TrainOptions) -> Experiment:
     terms = {name: _term(options, name, spec, runs_as) for name, spec in options.train.terms.items()}
 
     guard = FiniteGuard(device, scaled=precision == "16-mixed", processes=processes)
+    shards = options.train.shard_generator and isinstance(processes, SeveralProcesses)
+    if shards and (found := obstacle(options.compile is True, precision, options.train.optim_g.type)):
+        raise options.error(*found)
+    sharding = None
     players, schedules, base_lrs, running = {}, {}, {}, {}
     objectives = terms_by_network(terms)
     for key, name in NETWORKS.items():
@@ -128,21 +156,29 @@ def build(options: TrainOptions) -> Experiment:
         if processes.size > 1:
             module = modules[name] = synchronise_batch_norm(module, processes)
             processes.copy_from_first([*module.parameters(), *module.buffers()])
-        if channels_last:
+        is_split = shards and name == "generator"
+        if channels_last and not is_split:  # pieces are contiguous; its pictures alone are in NHWC
             module = module.to(memory_format=torch.channels_last)
+        if is_split and isinstance(processes, SeveralProcesses):
+            sharding = ShardedGenerator(module, processes)
         optimizer = _optimizer(options, f"optim_{key[-1]}", module, device, precision)
         base_lrs[name] = [group["lr"] for group in optimizer.param_groups]
         schedules[name] = _schedule(options, base_lrs[name][0])
-        runs: Any = torch.compile(module) if name == "generator" and _compiles(options, device) else module
+        runs: Any = (
+            torch.compile(module) if name == "generator" and not is_split and _compiles(options, device) else module
+        )
         running[name], wrapped = fabric.setup(runs, optimizer, move_to_device=False)
-        clip = partial(_clip, fabric, options.train.grad_clip)
+        by = partial(_clip, fabric) if sharding is None or not is_split else sharding.clip
+        clip = partial(by, options.train.grad_clip)
         players[name] = Player(name, running[name], wrapped, objectives[name], clip, _no_check)
     for term in terms.values():
         term.to(device)
     if processes.rank > 0:
         # What a network draws in training (dropout) should differ between the parts of a batch.
         torch.manual_seed(own_seed(options.manual_seed, processes.rank))
-    ema = make_ema(modules["generator"]) if options.train.ema_decay > 0 else None
+    ema = None
+    if options.train.ema_decay > 0:
+        ema = sharding.average() if sharding is not None else make_ema(modules["generator"])
     return Experiment(
         options=options,
         fabric=fabric,
@@ -157,6 +193,7 @@ def build(options: TrainOptions) -> Experiment:
         guard=guard,
         ema=ema,
         processes=processes,
+        sharding=sharding,
     )
 
 
@@ -251,6 +288,8 @@ def _optimizer(options: TrainOptions, key: str, module: nn.Module, device: torch
     # A fused optimizer unscales float16's gradients within its step, too late for their norm and for clipping.
     if "fused" not in args and spec.type in ("Adam", "AdamW", "SGD") and device.type in ("cuda", "cpu"):
         args["fused"] = precision != "16-mixed"
+    if spec.type == "SGD" and any(map(is_sharded, module.parameters())):
+        args["fused"] = False  # PyTorch's fused SGD does not take pieces
     kind = getattr(torch.optim, spec.type)
     if args.get("fused") and device.type == "cpu":
         kind = with_contiguous_steps(kind)

@@ -15,7 +15,8 @@ whole batch:
   (`evaluate_terms`).
 - Batch normalisation exchanges its statistics forward and their gradients backward (`distributed_batch_norm`), which
   is the same sum.
-- `exchange` sums the gradients, once for each update, after all of its backward passes.
+- `exchange` sums the gradients, once for each update, after all of its backward passes. (Those of a generator that is
+  split over the processes are summed during its backward passes: `sharding`.)
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class Processes:
         return tensor
 
     def exchange(self, parameters: Sequence[nn.Parameter], values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Sum the parameters' gradients over the processes, in place, and return the means of `values` over them."""
+        """Sum the parameters' gradients over the processes, in place, and return the means of `values` over them.
+
+        Parameters that are split over the processes have sums for gradients already and are left alone.
+        """
         return values
 
     def copy_from_first(self, tensors: Sequence[Tensor]) -> None:

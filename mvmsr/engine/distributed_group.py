@@ -84,7 +84,8 @@ class SeveralProcesses(Processes):
 
     def exchange(self, parameters: Sequence[nn.Parameter], values: dict[str, Tensor]) -> dict[str, Tensor]:
         """See `Processes.exchange`."""
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        # Those of a sharded network are sums already (see `mvmsr.engine.sharding`).
+        gradients = [p.grad for p in parameters if p.grad is not None and not hasattr(p, "to_local")]
         shares = torch.stack([value.detach().double() / self.size for value in values.values()])
         under_way = []
         for bucket in [*_buckets(gradients), [shares]]:
@@ -96,6 +97,23 @@ class SeveralProcesses(Processes):
             pieces = flat.split([gradient.numel() for gradient in bucket])
             torch._foreach_copy_(bucket, [piece.view_as(g) for piece, g in zip(pieces, bucket, strict=True)])
         return {name: mean.to(values[name].dtype) for name, mean in zip(values, shares.unbind(), strict=True)}
+
+    @property
+    def group(self) -> Any:
+        """The group of `torch.distributed` that tensors travel in."""
+        return self._tensors
+
+    def gather_into(self, whole: Tensor, piece: Tensor) -> None:
+        """Put the processes' pieces, of one size, into `whole` one behind the other; both are flat."""
+        self._do(lambda: distributed.all_gather_single(whole, piece, group=self._tensors))
+
+    def sum_and_scatter(self, piece: Tensor, whole: Tensor) -> None:
+        """Sum `whole` over the processes, and put this process's piece of the sum into `piece`; both are flat."""
+        self._do(lambda: distributed.reduce_scatter_single(piece, whole, group=self._tensors))
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """All of a tensor of which each process holds a piece (a `DTensor`); any other tensor as it is."""
+        return self._do(tensor.full_tensor) if hasattr(tensor, "full_tensor") else tensor
 
     def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
         """See `Processes.copy_from_first`."""

@@ -23,6 +23,7 @@ from mvmsr.engine.iteration import run_iteration, to_device
 from mvmsr.engine.memory import peak_memory_mib
 from mvmsr.engine.rehearsal import rehearse
 from mvmsr.engine.run_dir import require_free_run_dir
+from mvmsr.engine.sharding import local
 from mvmsr.engine.validate import build_validation
 
 _ENOUGH_SECONDS = 2.0
@@ -60,12 +61,14 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
     for name, module in experiment.modules.items():
         side = gt_size // options.scale if name == "generator" else gt_size
         spec = getattr(options, {"generator": "network_g", "discriminator": "network_d"}.get(name, "network_m"))
-        table.add_row(name, spec.type, f"{count_parameters(module):,}", _multiply_adds(module, side))
+        sharding = experiment.sharding if name == "generator" else None
+        counted = module if sharding is None else sharding.plain
+        table.add_row(name, spec.type, f"{count_parameters(counted):,}", _multiply_adds(counted, side))
     console.print(table)
-    state = sum(p.numel() for m in experiment.modules.values() for p in m.parameters()) * 16 / 2**20
+    state = sum(local(p).numel() for m in experiment.modules.values() for p in m.parameters()) * 16 / 2**20
     console.print(
         f"device {experiment.device}, precision {experiment.precision}, channels_last {experiment.channels_last}; "
-        f"weights, gradients and Adam's moments take {state:.0f} MiB"
+        f"weights, gradients and Adam's moments take {state:.0f} MiB{'' if experiment.sharding is None else ' here'}"
     )
     if experiment.processes.size > 1:
         console.print(f"{experiment.processes.size} processes of {batch} pictures: batches of {experiment.batch_size}")

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from mvmsr.engine.sharding import local
+
 
 def make_ema(network: nn.Module) -> nn.Module:
     """A frozen copy of `network` in eval mode, where its average begins."""
@@ -31,10 +33,10 @@ def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
     """`average = decay * average + (1 - decay) * network`, in place.
 
     BatchNorm's running statistics belong to the averaged weights as much as to the others; they are averaged too.
-    Integer buffers (counters) are copied.
+    Integer buffers (counters) are copied. Of a sharded network each process averages its pieces.
     """
-    mine = [*average.parameters(), *average.buffers()]
-    theirs = [*network.parameters(), *network.buffers()]
+    mine = [*map(local, average.parameters()), *average.buffers()]
+    theirs = [*map(local, network.parameters()), *network.buffers()]
     pairs = list(zip(mine, theirs, strict=True))
     smooth = [(a, b) for a, b in pairs if a.is_floating_point()]
     torch._foreach_lerp_([a for a, _ in smooth], [b.detach() for _, b in smooth], 1 - decay)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.guard import NonFiniteLossError
+from mvmsr.engine.sharding import local
 
 
 def require_finite_state(experiment: Experiment) -> None:
@@ -29,8 +30,19 @@ def require_finite_state(experiment: Experiment) -> None:
 
 
 def non_finite_state(experiment: Experiment) -> tuple[str, str] | None:
-    """Network and name of the first tensor that is not finite; one wait for the device where all are."""
-    named = [(where, t) for where, t in _tensors(experiment) if t.is_floating_point()]
+    """Network and name of the first tensor that is not finite; one wait for the device where all are.
+
+    Collective where the generator is sharded, and each process looks at its pieces.
+    """
+    found = _non_finite_here(experiment)
+    if experiment.sharding is None:
+        return found
+    return next((where for where in experiment.processes.collect(found) if where), None)
+
+
+def _non_finite_here(experiment: Experiment) -> tuple[str, str] | None:
+    named = [(where, local(t)) for where, t in _tensors(experiment) if t.is_floating_point()]
+    named = [(where, t) for where, t in named if t.numel()]
     if not named:
         return None
     # The largest magnitude is finite where all values are; NaN and infinity both spread to it.

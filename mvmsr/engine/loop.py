@@ -241,9 +241,16 @@ def _was_validated(run: Run, iteration: int) -> bool:
 def _validate(run: Run, stop: StopRequest) -> bool:
     """Score the generator; False where a stop request left that to the continued run."""
     experiment, iteration = run.experiment, run.experiment.iteration
+    doing = f"the validation after iteration {iteration}"
+    with advised_on_memory(experiment.options, doing), experiment.whole_generator():
+        return _score_and_keep(run, stop)
+
+
+def _score_and_keep(run: Run, stop: StopRequest) -> bool:
+    """As `_validate`, of a generator that every process has all of."""
+    experiment, iteration = run.experiment, run.experiment.iteration
     assert run.validation is not None
-    with advised_on_memory(experiment.options, f"the validation after iteration {iteration}"):
-        scores = run.validation.score(experiment, run.folder.samples, iteration, stop)
+    scores = run.validation.score(experiment, run.folder.samples, iteration, stop)
     if scores is None:
         return False
     run.stats.write(iteration, {f"val/{name}": value for name, value in scores.items()})

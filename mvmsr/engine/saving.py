@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from mvmsr.atomic import put_in_place
 from mvmsr.engine.build import network_args
@@ -20,6 +23,7 @@ from mvmsr.engine.distributed import fingerprint
 from mvmsr.engine.finite_state import require_finite_state
 from mvmsr.engine.run import Run
 from mvmsr.engine.run_dir import options_hash
+from mvmsr.engine.sharding import is_sharded
 from mvmsr.engine.state import collect_state
 from mvmsr.engine.stop import StopRequest
 from mvmsr.inference.weights import save_weights
@@ -79,7 +83,7 @@ def try_to_save(run: Run, stop: StopRequest) -> bool:
 def save_best_weights(run: Run) -> str | None:
     """The weights of the best validation so far; returns what went wrong."""
     try:
-        _save_weights(run, "best")
+        _save_weights(run, "best", run.experiment.eval_generator.state_dict())
     except OSError as error:
         return f"cannot save {run.weights_path('best')}: {error}"
     return None
@@ -90,7 +94,9 @@ def _write(run: Run, state: dict[str, Any]) -> str | None:
     experiment = run.experiment
     try:
         run.stats.sync()
-        _save_weights(run, f"{experiment.iteration:08d}")
+        average = state["ema"]
+        weights = average if average is not None else state["networks"]["generator"]
+        _save_weights(run, f"{experiment.iteration:08d}", weights)
         save_checkpoint(run.folder.checkpoints, experiment.iteration, state)
         keep = {run.best["iter"]} if run.best else set()
         for iteration in expired(run.folder.checkpoints, experiment.options.logger.keep_last, keep):
@@ -108,7 +114,7 @@ def _require_equal_weights(run: Run) -> None:
     experiment = run.experiment
     if experiment.processes.size == 1:
         return
-    weights = [p for module in experiment.modules.values() for p in module.parameters()]
+    weights = [p for module in experiment.modules.values() for p in module.parameters() if not is_sharded(p)]
     if len(set(experiment.processes.collect(fingerprint(weights)))) > 1:
         raise CheckpointError(
             f"after iteration {experiment.iteration} the networks of the processes differ, so no checkpoint of them is "
@@ -116,14 +122,14 @@ def _require_equal_weights(run: Run) -> None:
         )
 
 
-def _save_weights(run: Run, label: str) -> None:
+def _save_weights(run: Run, label: str, weights: Mapping[str, Tensor]) -> None:
     experiment, options = run.experiment, run.experiment.options
     path = run.weights_path(label)
     # In a folder of its own first: a file system may refuse to rename over the file of an earlier validation.
     aside = path.parent / ".new.tmp" / path.name
     save_weights(
         aside,
-        experiment.eval_generator.state_dict(),
+        weights,
         arch=options.network_g.type,
         args=network_args(options, "network_g"),
         scale=options.scale,

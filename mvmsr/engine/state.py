@@ -10,6 +10,7 @@ from mvmsr.engine.build import Experiment, own_seed
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.run import Detour
+from mvmsr.engine.sharded_state import share_of_network, share_of_optimizer, whole_state
 
 
 def collect_state(
@@ -17,17 +18,24 @@ def collect_state(
 ) -> dict[str, Any]:
     """Everything that the rest of the run depends on; the same on all processes of the run, which all call this.
 
+    A sharded generator is whole in the first process's state alone.
+
     The order of samples, the learning rates and the triplets' permutations are functions of seed and iteration, so
     the iteration stands for them.
     """
     rng, *rng_of_others = experiment.processes.collect(_random_state(experiment))
+    networks = {name: module.state_dict() for name, module in experiment.modules.items()}
+    ema = experiment.ema.state_dict() if experiment.ema is not None else None
+    optimizers = {name: player.optimizer.state_dict() for name, player in experiment.players.items()}
+    if experiment.sharding is not None:
+        networks, ema, optimizers = whole_state([networks, ema, optimizers], experiment.sharding.processes)
     return {
         "iteration": experiment.iteration,
         "seed": experiment.options.manual_seed,
         "archs": _archs(experiment),
-        "networks": {name: module.state_dict() for name, module in experiment.modules.items()},
-        "ema": experiment.ema.state_dict() if experiment.ema is not None else None,
-        "optimizers": {name: player.optimizer.state_dict() for name, player in experiment.players.items()},
+        "networks": networks,
+        "ema": ema,
+        "optimizers": optimizers,
         "scaler": experiment.fabric.strategy.precision.state_dict(),
         "rng": rng,
         "rng_of_others": rng_of_others,
@@ -61,11 +69,19 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
         )
     try:
         for name, module in experiment.modules.items():
-            module.load_state_dict(state["networks"][name])
-            experiment.players[name].optimizer.load_state_dict(state["optimizers"][name])
+            optimizer = experiment.players[name].optimizer
+            theirs_of_network, theirs_of_optimizer = state["networks"][name], state["optimizers"][name]
+            if experiment.sharding is not None and name == "generator":
+                theirs_of_network = share_of_network(theirs_of_network, module)
+                theirs_of_optimizer = share_of_optimizer(theirs_of_optimizer, optimizer)
+            module.load_state_dict(theirs_of_network)
+            optimizer.load_state_dict(theirs_of_optimizer)
         if experiment.ema is not None:
             # Averaging that was switched on just now begins at the network itself.
-            experiment.ema.load_state_dict(state["ema"] or state["networks"]["generator"])
+            average = state["ema"] or state["networks"]["generator"]
+            if experiment.sharding is not None:
+                average = share_of_network(average, experiment.ema)
+            experiment.ema.load_state_dict(average)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"the checkpoint does not fit the options' networks: {error}") from error
     experiment.fabric.strategy.precision.load_state_dict(state["scaler"])

@@ -82,18 +82,21 @@ def start() -> Iterator[Callable[..., list[BaseProcess]]]:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "shards", "said"),
     [
-        ("raises", "failed at iteration 6: ArithmeticError: a mistake in one process (this is process {rank})"),
-        ("is killed", "gives no sign of life (killed or stopped), last seen at "),
-        pytest.param("is stopped", "(killed or stopped), last seen at ", marks=pytest.mark.slow),
-        pytest.param("hangs", "hangs at iteration 6", marks=pytest.mark.slow),
+        ("raises", False, "failed at iteration 6: ArithmeticError: a mistake in one process (this is process {rank})"),
+        ("is killed", False, "gives no sign of life (killed or stopped), last seen at "),
+        ("is killed", True, "gives no sign of life (killed or stopped), last seen at "),
+        pytest.param("is stopped", False, "(killed or stopped), last seen at ", marks=pytest.mark.slow),
+        pytest.param("hangs", False, "hangs at iteration 6", marks=pytest.mark.slow),
+        pytest.param("hangs", True, "hangs at iteration 6", marks=pytest.mark.slow),
     ],
 )
 def test_the_others_leave_and_name_it(
-    how: str, said: str, start: Callable[..., list[BaseProcess]], pictures: Path, tmp_path: Path
+    how: str, shards: bool, said: str, start: Callable[..., list[BaseProcess]], pictures: Path, tmp_path: Path
 ) -> None:
     changes = {"train.total_iter": 50, "logger.save_checkpoint_freq": 2, "datasets.train.batch_size_per_gpu": 1}
+    changes["train.shard_generator"] = shards
     path = options_file(tmp_path, pictures, "GM", changes)
     processes = start(path, how)
     others = [process for rank, process in enumerate(processes) if rank != 1]
