@@ -1,0 +1,54 @@
+"""The program that makes the built-in models' training pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[2] / "datasets" / "builtin_photos.py"
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("builtin_photos", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tiles_cover_the_picture_but_for_flat_ones(program: ModuleType) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (700, 1000, 3), dtype=np.uint8)
+    tiles = program.detailed_tiles(picture)
+    assert len(tiles) == 9  # three rows of at most 320, three columns of at most 480
+    assert sum(tile.size for tile in tiles) == picture.size
+    assert max(tile.shape[0] for tile in tiles) <= 320
+    assert max(tile.shape[1] for tile in tiles) <= 480
+    picture[:233, :333] = 90
+    assert len(program.detailed_tiles(picture)) == 8
+
+
+def test_a_folder_is_reduced(program: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    picture = np.full((200, 100, 3), (10, 20, 30), np.uint8)
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), picture)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    assert program.reduce_all(tmp_path / "in", tmp_path / "out", 0.65) == 1
+    reduced = cv2.imread(str(tmp_path / "out" / "a.png"))
+    assert reduced.shape == (130, 65, 3)
+    assert (reduced == picture[:130, :65]).all()
+
+
+def test_another_version_of_a_package_is_refused(program: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "palapeli-data_9.deb").write_bytes(b"other")
+    with pytest.raises(SystemExit, match="another version of palapeli-data"):
+        program.tiles_of_package("palapeli-data", program.PACKAGES["palapeli-data"], tmp_path, tmp_path / "out")
+    (tmp_path / "broken.png").write_bytes(b"")
+    with pytest.raises(SystemExit, match=r"broken\.png is not a picture"):
+        program.read(tmp_path / "broken.png")
