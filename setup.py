@@ -13,6 +13,7 @@ VERSION = next(
 
 BROWSER = ["playwright>=1.40"]
 WEB = ["gradio>=6.31,<7"]
+ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"]
 
 setup(
     name="mvmsr",
@@ -51,10 +52,10 @@ setup(
         "tifffile>=2023.4.12",
     ],
     extras_require={
-        "dev": ["pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100", *BROWSER, *WEB],
+        "dev": ["pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100", *BROWSER, *WEB, *ONNX],
         "browser": BROWSER,
         "web": WEB,
-        "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
+        "onnx": ONNX,
     },
     entry_points={"console_scripts": ["mvmsr = mvmsr.cli:main"]},
 )

@@ -16,7 +16,6 @@ from torch import Tensor
 from mvmsr.data.image_io import IMAGE_SUFFIXES
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair
-from mvmsr.hardware import pick_device
 
 RUNS_FOLDER = Path("experiments")
 SPELLINGS = (
@@ -163,7 +162,7 @@ def _open_model(path: Path, scale: int, device: str, precision: str) -> Restore:
 def _open_onnx(path: Path, scale: int, device: str) -> Restore:
     from mvmsr.benchmark.onnx_model import OnnxModel
 
-    model = OnnxModel(path, pick_device(device))
+    model = OnnxModel(path, device)
     _check_scale(path, model.scale, scale)
     return model
 

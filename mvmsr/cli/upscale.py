@@ -53,7 +53,7 @@ def command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Built-in name (see `mvmsr models list`), weights file (.safetensors, .pth), run directory, "
+            help="Built-in name (see `mvmsr models list`), weights file (.safetensors, .pth, .onnx), run directory, "
             "or `bicubic`. Without it, the default built-in model."
         ),
     ] = None,

@@ -105,8 +105,10 @@ def bytes_per_pixel(module: nn.Module, scale: int, multiple: int = 1) -> int:
     """A cautious estimate of the memory that one input pixel needs in a forward pass, in bytes of float32.
 
     Four times the largest layer output (input, output, workspace, a skip connection), found by hooks on
-    a small picture.
+    a small picture; or what the network says of itself.
     """
+    if (known := getattr(module, "bytes_per_pixel", None)) is not None:
+        return int(known)
     probe = _cpu_copy(module)
     side = _round_up(2 * _STRIP, multiple)
     largest = 4 * 3 * scale**2

@@ -91,13 +91,19 @@ class Restorer:
 
 
 def load_restorer(model: str | Path, device: str | torch.device = "auto", precision: str = "auto") -> Restorer:
-    """The restorer of a weights file, a run directory or a built-in name.
+    """The restorer of a weights file, an ONNX file, a run directory or a built-in name.
 
     Raises:
-        WeightsError: see `find_weights` and `load_generator`.
+        WeightsError: see `find_weights`, `load_generator` and `OnnxNetwork`.
         ValueError: the device or precision is not available.
     """
-    module, info = load_generator(find_weights(model))
+    path = find_weights(model)
+    if path.suffix.lower() == ".onnx":
+        from mvmsr.inference.onnx_network import load_onnx
+
+        network, about = load_onnx(path, pick_device(str(device)))
+        return Restorer(network, about.scale, device, precision, info=about)
+    module, info = load_generator(path)
     if info.source != "spandrel":  # others may read the maps between a convolution and its normalisation
         fold_batch_norm(module)
     return Restorer(module, info.scale, device, precision, info=info)

@@ -43,7 +43,7 @@ class Upscaler:
     """Enlarges pictures by a network, in tiles where they are large.
 
     Args:
-        model: a weights file, a run directory, a built-in name, `bicubic`, or a `Restorer`.
+        model: a weights file (an ONNX file, too), a run directory, a built-in name, `bicubic`, or a `Restorer`.
         tile: side of the tiles in input pixels; `auto` fits it to the free memory, 0 tiles only where the
             whole picture does not fit.
         device: `auto`, `cpu`, `cuda`, `mps`; not used with a `Restorer`, which has one.

@@ -139,6 +139,8 @@ def existing(path: str | Path) -> Path:
     path = Path(path)
     if not is_file(path):
         raise WeightsError(f"{path}: no such file. Name a .safetensors or .pth file")
+    if path.suffix.lower() == ".onnx":
+        raise WeightsError(f"{path}: an ONNX file can be run (mvmsr upscale, mvmsr test), not taken apart as weights")
     if path.suffix.lower() not in SUFFIXES:
         raise WeightsError(f"{path}: {path.suffix or 'no'} suffix; weights files end in {', '.join(SUFFIXES)}")
     return path

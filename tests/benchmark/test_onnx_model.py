@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from mvmsr.benchmark import onnx_model
 from mvmsr.benchmark.methods import MethodError, parse_method
 from mvmsr.benchmark.plan import Plan
 from mvmsr.benchmark.run import run_benchmark
@@ -17,9 +16,7 @@ from mvmsr.data.image_io import write_rgb
 def test_without_the_runtime_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "net.onnx").write_bytes(b"x")
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        onnx_model.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
     write_rgb(tmp_path / "A" / "p.png", np.zeros((32, 32, 3), np.uint8))
     plan = Plan(methods=("bicubic", f"onnx:{tmp_path / 'net.onnx'}"), sets=(str(tmp_path / "A"),), device="cpu")
     results = run_benchmark(plan)
