@@ -52,7 +52,16 @@ setup(
         "tifffile>=2023.4.12",
     ],
     extras_require={
-        "dev": ["pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6.100", *BROWSER, *WEB, *ONNX],
+        "dev": [
+            "pytest>=8.0",
+            "pytest-xdist>=3.5",
+            "ruff>=0.6",
+            "mypy>=1.10",
+            "hypothesis>=6.100",
+            *BROWSER,
+            *WEB,
+            *ONNX,
+        ],
         "browser": BROWSER,
         "web": WEB,
         "onnx": ONNX,

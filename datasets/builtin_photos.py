@@ -2,11 +2,13 @@
 
     python datasets/builtin_photos.py --bsds datasets/BSDS400 --out datasets/builtin [--debs FOLDER]
 
-Writes two folders below `--out`:
+Writes three folders below `--out`:
 
-- `debian`: 37 photographs, reduced to at most 1.2 megapixels and to half their size at least, which leaves neither noise
-  nor traces of JPEG, and cut into tiles of at most 480 x 320 pixels. Tiles with hardly any detail are left out.
+- `debian`: 37 photographs, reduced to at most 1.2 megapixels and to half their size at least, which leaves neither
+  noise nor traces of JPEG, and cut into tiles of at most 480 x 320 pixels. Tiles with hardly any detail are left out.
 - `bsds_065`: BSDS400, reduced to 0.65 of its size, so that its details are finer and its traces of JPEG gone.
+- `lq`: BSDS400 and those two as low-quality pictures, a quarter of their sides by MATLAB's bicubic kernel, for a
+  teacher to enlarge: see options/train/builtin_psnr.yml.
 
 The packages (Debian 12) come from `apt-get download`, or from `--debs` where somebody has them already; each is checked
 by its SHA-256. Their licences are in PACKAGES; `mvmsr models info` repeats them for the weights.
@@ -16,13 +18,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from mvmsr.data.imresize import imresize
 
 TILE_HEIGHT, TILE_WIDTH = 320, 480
 LEAST_DETAIL = 2.0
@@ -126,15 +132,33 @@ def main() -> None:
         debs = args.debs or Path(fetched)
         tiles = sum(tiles_of_package(name, package, debs, args.out / "debian") for name, package in PACKAGES.items())
     print(f"{tiles} tiles in {args.out / 'debian'}")
+    sources = {"bsds400": args.bsds, "bsds_065": args.out / "bsds_065", "debian": args.out / "debian"}
+    count = sum(low_quality(source, args.out / "lq" / name) for name, source in sources.items())
+    print(f"{count} pictures in {args.out / 'lq'}")
 
 
 def reduce_all(source: Path, out: Path, factor: float) -> int:
     """Every picture of a folder by `factor`, as PNG; the number of them."""
+    return change_all(source, out, lambda picture: resize(picture, factor))
+
+
+def low_quality(source: Path, out: Path) -> int:
+    """Every picture of a folder at a quarter of its sides, as the data set makes it in training; the number of them."""
+    return change_all(source, out, lambda picture: imresize(whole_quarters(picture), 0.25))
+
+
+def change_all(source: Path, out: Path, change: Callable[[np.ndarray], np.ndarray]) -> int:
+    """Every picture of a folder, changed, as PNG; the number of them."""
     out.mkdir(parents=True, exist_ok=True)
     paths = sorted(path for path in source.iterdir() if path.suffix.lower() in (".jpg", ".png"))
     for path in paths:
-        write(out / f"{path.stem}.png", resize(read(path), factor))
+        write(out / f"{path.stem}.png", change(read(path)))
     return len(paths)
+
+
+def whole_quarters(picture: np.ndarray) -> np.ndarray:
+    """Without the rest at the right and bottom where a side is no multiple of 4."""
+    return picture[: picture.shape[0] // 4 * 4, : picture.shape[1] // 4 * 4]
 
 
 def tiles_of_package(name: str, package: Package, debs: Path, out: Path) -> int:
@@ -167,10 +191,14 @@ def detailed_tiles(picture: np.ndarray) -> list[np.ndarray]:
     columns = np.linspace(0, width, -(-width // TILE_WIDTH) + 1).astype(int)
     tiles = [
         picture[top:bottom, left:right]
-        for top, bottom in zip(rows[:-1], rows[1:], strict=True)
-        for left, right in zip(columns[:-1], columns[1:], strict=True)
+        for top, bottom in itertools.pairwise(rows)
+        for left, right in itertools.pairwise(columns)
     ]
-    return [tile for tile in tiles if cv2.Laplacian(cv2.cvtColor(tile, cv2.COLOR_BGR2GRAY), cv2.CV_64F).std() >= LEAST_DETAIL]
+    return [
+        tile
+        for tile in tiles
+        if cv2.Laplacian(cv2.cvtColor(tile, cv2.COLOR_BGR2GRAY), cv2.CV_64F).std() >= LEAST_DETAIL
+    ]
 
 
 def resize(picture: np.ndarray, factor: float) -> np.ndarray:

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mvmsr.data.paired_dataset import PairedImageDataset
+
 PROGRAM = Path(__file__).resolve().parents[2] / "datasets" / "builtin_photos.py"
 
 
@@ -43,6 +45,24 @@ def test_a_folder_is_reduced(program: ModuleType, tmp_path: Path) -> None:
     reduced = cv2.imread(str(tmp_path / "out" / "a.png"))
     assert reduced.shape == (130, 65, 3)
     assert (reduced == picture[:130, :65]).all()
+
+
+def test_low_quality_pictures_are_those_that_the_data_set_makes(program: ModuleType, tmp_path: Path) -> None:
+    for folder in ("hq", "lq"):
+        (tmp_path / folder).mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (83, 97, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "hq" / "a.png"), picture)
+    assert program.low_quality(tmp_path / "hq", tmp_path / "lq") == 1
+    dataset = PairedImageDataset(scale=4, dataroot_gt=str(tmp_path / "hq"), gt_size=80, cache_dir=str(tmp_path / "c"))
+    made = dataset.crop_views(0, np.random.default_rng(0))[0].shape
+    written = PairedImageDataset(
+        scale=4, dataroot_gt=str(tmp_path / "hq"), dataroot_lq=str(tmp_path / "lq"), gt_size=80,
+        cache_dir=str(tmp_path / "d"),
+    )  # fmt: skip
+    assert made == (20, 20, 3)
+    for seed in range(4):  # other crops and symmetries
+        low, high = (d.crop_views(0, np.random.default_rng(seed)) for d in (dataset, written))
+        assert all(np.array_equal(a, b) for a, b in zip(low, high, strict=True))
 
 
 def test_another_version_of_a_package_is_refused(program: ModuleType, tmp_path: Path) -> None:
