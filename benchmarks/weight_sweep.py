@@ -1,0 +1,181 @@
+"""Where manifold matching lies beside a GAN between distortion and perception: one plane, a sweep of weights.
+
+    python benchmarks/weight_sweep.py --out results/weight_sweep [--json FILE] [--image FILE]
+
+Trains the built-in model `psnr` on with L1 alone, L1 + MvM, L1 + relativistic GAN, and all three, each with several
+weights; everything else (start, pictures, seed, batches, iterations, rates) is the same. Then scores them by
+`mvmsr test` and draws PSNR against ST-LPIPS and NIQE, one line a method. Can be stopped: the same command goes on.
+About an hour and a half on one CPU core with bfloat16 in hardware.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mvmsr.benchmark.results import machine, versions
+from mvmsr.inference.weights import BUILTIN_DIR
+
+START = BUILTIN_DIR / "psnr.safetensors"
+WEIGHTS = (1e-3, 3e-3, 1e-2)
+"""Of the relativistic GAN, and of both the pair and the manifold term."""
+METHODS = {
+    "L1": (False, False),
+    "L1 + MvM": (True, False),
+    "L1 + RaGAN": (False, True),
+    "L1 + MvM + RaGAN": (True, True),
+}
+"""Whether the method has manifold matching, and whether it has a GAN."""
+METRICS = ("psnr", "ssim", "niqe", "st_lpips")
+AXES = {"st_lpips": "ST-LPIPS (lower is better)", "niqe": "NIQE (lower is better)"}
+
+
+def options(name: str, weight: float, matching: bool, gan: bool, iterations: int, seed: int) -> dict[str, Any]:
+    """One run, as an options file holds it."""
+    adam = {"type": "Adam", "lr": 1e-4, "betas": [0.9, 0.999]}
+    train: dict[str, Any] = {
+        "total_iter": iterations,
+        "ema_decay": 0.99,
+        "optim_g": adam,
+        "scheduler": {"type": "CosineAnnealingLR", "eta_min": 1e-6},
+        "update": "simultaneous",
+        "pixel_opt": {"type": "L1Loss"},
+    }
+    run: dict[str, Any] = {
+        "name": name,
+        "scale": 4,
+        "manual_seed": seed,
+        "datasets": {"train": {"dataroot_gt": "datasets/BSDS400", "gt_size": 96, "batch_size_per_gpu": 8}},
+        "network_g": {"type": "SRResNet", "num_feat": 64, "num_block": 16, "bn": False, "global_skip": "bicubic"},
+        "path": {"pretrain_network_g": str(START)},
+        "train": train,
+        "logger": {"print_freq": 50, "save_checkpoint_freq": 100, "keep_last": 1},
+    }
+    if matching:
+        run["network_m"] = {"type": "MetricNet"}
+        train |= {
+            "optim_m": {**adam, "lr": 3e-4},
+            "match_after_iter": iterations // 5,  # until then its metric says little
+            "pair_opt": {"type": "PairLoss", "loss_weight": weight},
+            "manifold_opt": {"type": "ManifoldMatchingLoss", "loss_weight": weight, "preset": "paper"},
+            "triplet_opt": {"type": "DirectedTripletLoss", "preset": "paper", "triplets": "all"},
+        }
+    if gan:
+        run["network_d"] = {"type": "SRGANDiscriminator"}
+        train |= {
+            "optim_d": adam,
+            "gan_opt": {"type": "GANLoss", "gan_type": "relativistic", "loss_weight": weight},
+        }
+    return run
+
+
+def runs() -> list[tuple[str, str, float]]:
+    """Method, name and weight of every run; L1 has no weight to change."""
+    return [
+        (method, "l1" if method == "L1" else f"{method[5:].replace(' + ', '_').lower()}_{weight:g}", weight)
+        for method, parts in METHODS.items()
+        for weight in (WEIGHTS if any(parts) else (0.0,))
+    ]
+
+
+def train_all(out: Path, iterations: int, seed: int) -> None:
+    """Every run that is not finished."""
+    out.mkdir(parents=True, exist_ok=True)
+    for method, name, weight in runs():
+        if final_weights(out, name, iterations).is_file():
+            continue
+        file = out / f"{name}.yml"
+        file.write_text(yaml.safe_dump(options(name, weight, *METHODS[method], iterations, seed), sort_keys=False))
+        mvmsr("train", "-opt", str(file), "--auto-resume", "--set", f"path.experiments_root={out / 'runs'}")
+
+
+def final_weights(out: Path, name: str, iterations: int) -> Path:
+    return out / "runs" / name / "weights" / f"{name}_g_{iterations:08d}.safetensors"
+
+
+def score(out: Path, iterations: int, sets: list[str]) -> dict[str, Any]:
+    """The results of `mvmsr test` on all runs and what they began from."""
+    methods = [f"start={START}", *(f"{name}={final_weights(out, name, iterations)}" for _, name, _ in runs())]
+    table = ["--set-names", *sets, "--metrics", *METRICS, "--protocol", "y", "--out", str(out / "benchmark")]
+    mvmsr("test", "--method", *methods, *table)
+    return json.loads((out / "benchmark" / "results.json").read_text(encoding="utf-8"))
+
+
+def mvmsr(*arguments: str) -> None:
+    """Run a command of the package; its failure ends the program."""
+    subprocess.run([sys.executable, "-c", "from mvmsr.cli import main; main()", *arguments], check=True)
+
+
+def points(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Mean scores of every run on every set."""
+    means = {(row["method"], row["set"]): row for row in results["means"]}
+    sets = list(dict.fromkeys(row["set"] for row in results["means"]))
+    every = [("start", "start", 0.0), *runs()]
+    return [
+        {"method": method, "weight": weight, "set": s, **{m: round(means[name, s][m], 4) for m in METRICS}}
+        for method, name, weight in every
+        for s in sets
+    ]
+
+
+def plot(found: list[dict[str, Any]], path: Path) -> None:
+    """PSNR against each measure of perception, one row of panels a set."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    sets = list(dict.fromkeys(point["set"] for point in found))
+    figure, panels = plt.subplots(len(sets), len(AXES), figsize=(10, 4 * len(sets)), squeeze=False)
+    for row, set_name in zip(panels, sets, strict=True):
+        for panel, (metric, label) in zip(row, AXES.items(), strict=True):
+            for method in ("start", *METHODS):
+                own = [p for p in found if p["method"] == method and p["set"] == set_name]
+                marker = {"start": "k*", "L1": "ks"}.get(method, "o-")
+                panel.plot([p["psnr"] for p in own], [p[metric] for p in own], marker, label=method, markersize=5)
+                for p in own:
+                    if p["weight"]:
+                        panel.annotate(f"{p['weight']:g}", (p["psnr"], p[metric]), fontsize=7, xytext=(4, 3),
+                                       textcoords="offset points")  # fmt: skip
+            panel.set(xlabel="PSNR (y), dB", ylabel=label, title=set_name)
+            panel.grid(alpha=0.3)
+    panels[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Train what is missing, score, print, and write what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and scores")
+    parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set-names", nargs="+", default=["Set14", "BSD100"])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--image", type=Path)
+    arguments = parser.parse_args()
+    train_all(arguments.out, arguments.iterations, arguments.seed)
+    found = points(score(arguments.out, arguments.iterations, arguments.set_names))
+    for p in found:
+        print(f"{p['set']:10} {p['method']:18} {p['weight']:<6g}", *(f"{m} {p[m]:.4f}" for m in METRICS))
+    if arguments.image:
+        plot(found, arguments.image)
+    if arguments.json:
+        about = {"date": time.strftime("%Y-%m-%d"), "iterations": arguments.iterations, "seed": arguments.seed}
+        about |= {"batch": 8, "lq_patch": 24, "pictures": "BSDS400", "start": "mvmsr/models/psnr.safetensors"}
+        document = {**about, "points": found, "versions": versions(), "machine": machine("cpu")}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The program that sweeps the weights of MvM and GAN."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from mvmsr.config import load
+from mvmsr.engine.check import check
+
+PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "weight_sweep.py"
+
+
+@pytest.fixture(scope="module")
+def sweep() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("weight_sweep", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_runs_differ_in_terms_and_weights_alone(sweep: ModuleType, tmp_path: Path) -> None:
+    found = {}
+    for method, name, weight in sweep.runs():
+        file = tmp_path / f"{name}.yml"
+        file.write_text(yaml.safe_dump(sweep.options(name, weight, *sweep.METHODS[method], 1000, 0)))
+        options = load(file)
+        check(options)
+        terms = {key: spec.args.get("loss_weight", 1.0) for key, spec in options.train.terms.items()}
+        found[name] = (options.train.total_iter, options.train.optim_g.lr, terms)
+    assert len(found) == 1 + 3 * len(sweep.WEIGHTS)
+    assert len({(total, lr) for total, lr, _ in found.values()}) == 1
+    assert found["l1"][2] == {"pixel": 1.0}
+    mvm = {"pixel": 1.0, "pair": 0.003, "manifold": 0.003, "triplet": 1.0}
+    assert found["mvm_0.003"][2] == mvm
+    assert found["ragan_0.01"][2] == {"pixel": 1.0, "gan": 0.01}
+    assert found["mvm_ragan_0.003"][2] == {**mvm, "gan": 0.003}
+
+
+def test_the_plane_is_drawn(sweep: ModuleType, tmp_path: Path) -> None:
+    rows = [
+        {"method": name, "set": s, "psnr": 28.0 + k / 10, "ssim": 0.8, "niqe": 6.0 - k / 10, "st_lpips": 0.2}
+        for k, (_, name, _) in enumerate([("start", "start", 0.0), *sweep.runs()])
+        for s in ("A", "B")
+    ]
+    found = sweep.points({"means": rows})
+    assert [p["psnr"] for p in found if p["method"] == "L1 + MvM" and p["set"] == "A"] == [28.2, 28.3, 28.4]
+    sweep.plot(found, tmp_path / "plane.png")
+    assert (tmp_path / "plane.png").stat().st_size > 10_000
