@@ -115,6 +115,12 @@ def test_a_telephone_shows_all_of_it(chromium: Browser, served: Served, pictures
     visit.page.locator("#go").tap()
     visit.said("#told", "pixels in")
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 375
+    field = visit.page.locator("#model input")
+    padding = float(field.evaluate("field => parseFloat(getComputedStyle(field).paddingRight)"))
+    arrow, box = visit.page.locator("#model .icon-wrap svg").bounding_box(), field.bounding_box()
+    assert arrow is not None
+    assert box is not None
+    assert box["x"] + box["width"] - padding <= arrow["x"] + 1  # a long title does not run under the arrow
     for name in ("#upload", "#compared", "#download", "#go", "#stop"):
         box = visit.page.locator(name).bounding_box()
         assert box is not None
