@@ -1,10 +1,12 @@
-"""The browser, which tests of several rooms use: one for all, as a process can drive only one at a time."""
+"""What tests of several rooms use: one browser for all, as a process can drive only one at a time; programs."""
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,3 +26,19 @@ def chromium() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def load_program() -> Callable[[str], ModuleType]:
+    """Imports a program that is no part of the package, such as `benchmarks/fuzz.py`."""
+
+    def load(path: str) -> ModuleType:
+        file = Path(__file__).resolve().parents[1] / path
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

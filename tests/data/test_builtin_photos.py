@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,17 +12,10 @@ import pytest
 
 from mvmsr.data.paired_dataset import PairedImageDataset
 
-PROGRAM = Path(__file__).resolve().parents[2] / "datasets" / "builtin_photos.py"
-
 
 @pytest.fixture(scope="module")
-def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("builtin_photos", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def program(load_program: Callable[[str], ModuleType]) -> ModuleType:
+    return load_program("datasets/builtin_photos.py")
 
 
 def test_tiles_cover_the_picture_but_for_flat_ones(program: ModuleType) -> None:

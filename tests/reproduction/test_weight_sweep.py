@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,17 +12,10 @@ import yaml
 from mvmsr.config import load
 from mvmsr.engine.check import check
 
-PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "weight_sweep.py"
-
 
 @pytest.fixture(scope="module")
-def sweep() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("weight_sweep", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def sweep(load_program: Callable[[str], ModuleType]) -> ModuleType:
+    return load_program("benchmarks/weight_sweep.py")
 
 
 def test_runs_differ_in_terms_and_weights_alone(sweep: ModuleType, tmp_path: Path) -> None:
