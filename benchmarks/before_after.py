@@ -32,6 +32,7 @@ CROPS = (Crop("astronaut.png", 24, 148), Crop("chelsea.png", 52, 104), Crop("mot
 
 
 def main() -> None:
+    """Enlarge, cut out, put together, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["psnr", "mvm"], help="built-in names, runs or weights files")
     parser.add_argument("-o", "--out", type=Path, default=Path("docs/images/before_after.jpg"))

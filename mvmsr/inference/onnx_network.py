@@ -154,7 +154,7 @@ def _check_input(path: Path, session: InferenceSession) -> tuple[str, Any, bool]
 
 
 def _read_graph(path: Path, scale: int) -> tuple[int | None, int]:
-    """How many parameters there are, and the largest map's values for each pixel of the output."""
+    """How many parameters there are (None if that cannot be told), and the largest map's values for an output pixel."""
     if importlib.util.find_spec("onnx") is None:
         return None, _USUAL_CHANNELS
     import onnx
@@ -165,8 +165,7 @@ def _read_graph(path: Path, scale: int) -> tuple[int | None, int]:
     except Exception as error:  # protobuf's and onnx's errors share no other base class
         logger.info("%s: its graph is not read: %s", path, error)
         return None, _USUAL_CHANNELS
-    try:
-        # The constant tensors stay where they are: inference is after the shapes of maps.
+    try:  # what ONNX calls shape inference: the shape of every map, from that of the input
         sizes = _map_sizes(onnx.shape_inference.infer_shapes(_for_picture(model, 16)), scale * 16)
     except Exception as error:
         logger.info("%s: its maps' sizes are not known: %s", path, error)
@@ -193,6 +192,7 @@ def _for_picture(model: Any, side: int) -> Any:
 
 
 def _map_sizes(model: Any, side: int) -> list[int]:
+    """Values of each map for each pixel of an output of `side` x `side`, rounded up."""
     sizes = []
     for value in model.graph.value_info:
         dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]

@@ -40,7 +40,7 @@ class WeightsInfo:
         parameters: number of trained values, without the running statistics of batch normalisation.
         extra: what the writer added: `name`, `iterations`, `options_sha256`, ...
         source: `mvmsr` for our own files, `spandrel` for files of other tools, `given` where the caller named the
-            network.
+            network, `onnx` for ONNX files (their parameters are 0 where they cannot be counted).
     """
 
     path: Path
