@@ -83,6 +83,16 @@ def test_our_own_file_of_it_is_read_as_ours_and_by_spandrel(tmp_path: Path) -> N
     assert _differences(ours, ModelLoader("cpu").load_from_file(path).model) < 1e-6
 
 
+def test_layers_between_start_near_the_identity() -> None:
+    torch.manual_seed(0)
+    for layer in Compact(num_feat=16, num_conv=3).body[2:-1:2]:
+        beside = layer.weight.detach().clone()
+        beside[range(16), range(16), 1, 1] -= 1
+        by_hand = 0.2 * (2 / (1 + 0.25**2) / (16 * 9)) ** 0.5
+        assert beside.std() == pytest.approx(by_hand, rel=0.1)
+        assert abs(beside.mean()) < by_hand / 10
+
+
 def test_it_starts_next_to_the_repeated_pixels_with_features_of_even_size() -> None:
     torch.manual_seed(0)
     network = Compact()
