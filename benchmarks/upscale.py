@@ -13,6 +13,10 @@ are random, with corrections as large as trained ones make.
 Every run is a process of its own; the contenders take turns, so that a machine whose speed drifts slows all alike.
 Seconds are those of the clock, after one small picture to warm up; processor seconds stand beside them, and tell more
 where other work disturbs. Memory is the peak of the process, and what of it was there before the picture.
+
+`ours_to_file` is ours into a PNG, as `mvmsr upscale` does it: a large result is written while it is computed, and never
+held. A contender that runs out of memory is recorded as such; `--memory` limits the address space of each, so that it
+does so before it takes what other work on the machine needs.
 """
 
 from __future__ import annotations
@@ -20,12 +24,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +42,8 @@ NETWORKS: dict[str, dict[str, int]] = {
     "Compact": {"num_feat": 64, "num_conv": 32, "upscale": SCALE},
     "MSRResNet": {"num_feat": 64, "num_block": 16, "upscale": SCALE},
 }
-CONTENDERS = ("ours", "spandrel", "realesrgan")
+CONTENDERS = ("ours", "ours_to_file", "spandrel", "realesrgan")
+OUT_OF_MEMORY = ("not enough memory", "alloc_cpu", "MemoryError", "insufficient memory")
 CORRECTION = 0.04
 Enlarge = Callable[[np.ndarray], np.ndarray]
 
@@ -71,6 +78,21 @@ def ours(network: str, folder: Path) -> Enlarge:
     from mvmsr.inference import Upscaler
 
     return Upscaler(folder / "ours.safetensors", device="cpu").upscale_array
+
+
+def ours_to_file(network: str, folder: Path) -> Enlarge:
+    """Our upscaler into a PNG file."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    from mvmsr.data import Picture
+    from mvmsr.inference import Upscaler
+
+    upscaler = Upscaler(folder / "ours.safetensors", device="cpu")
+
+    def enlarge(picture: np.ndarray) -> np.ndarray:
+        upscaler.upscale_to(Picture(picture), folder / "out.png")
+        return picture[:0]  # the result is in the file
+
+    return enlarge
 
 
 def spandrel(network: str, folder: Path) -> Enlarge:
@@ -122,8 +144,9 @@ def child(contender: str, network: str, folder: Path) -> None:
     import io
 
     picture = np.load(folder / "picture.npy")
+    makers = {"ours": ours, "ours_to_file": ours_to_file, "spandrel": spandrel, "realesrgan": realesrgan}
     with contextlib.redirect_stdout(io.StringIO()):  # RealESRGANer prints each tile
-        enlarge = {"ours": ours, "spandrel": spandrel, "realesrgan": realesrgan}[contender](network, folder)
+        enlarge = makers[contender](network, folder)
         enlarge(np.ascontiguousarray(picture[:40, :40]))
         before, begun, used = _memory("VmRSS"), time.perf_counter(), time.process_time()
         result = enlarge(picture)
@@ -156,8 +179,8 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / (error / a.size)))
 
 
-def measure(network: str, megapixels: float, rounds: int, peers: Path | None) -> dict[str, Any]:
-    """All contenders at one size."""
+def measure(network: str, megapixels: float, rounds: int, peers: Path | None, memory: int | None) -> dict[str, Any]:
+    """All contenders at one size; `memory` is the address space of each in bytes."""
     contenders = [name for name in CONTENDERS if name != "realesrgan" or peers is not None]
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(peers or ""), environment.get("PYTHONPATH", "")]))
@@ -170,29 +193,63 @@ def measure(network: str, megapixels: float, rounds: int, peers: Path | None) ->
         call = [sys.executable, __file__, "--folder", text, "--network", network, "--child"]
         subprocess.run([*call, "weights"], check=True)
         for _ in range(rounds):
-            for name in contenders:
-                done = subprocess.run([*call, name], check=True, capture_output=True, text=True, env=environment)
-                runs[name].append(json.loads(done.stdout.splitlines()[-1]))
-                print(f"  {network} {megapixels:g} MP {name:10s} {runs[name][-1]}", flush=True)
-        outputs = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in contenders}
+            for name in list(runs):
+                told = run_limited([*call, name], environment, memory)
+                print(f"  {network} {megapixels:g} MP {name:12s} {told or 'out of memory'}", flush=True)
+                if told is None:
+                    del runs[name]
+                else:
+                    runs[name].append(told)
+        outputs = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in runs}
         size = picture.shape[0] * picture.shape[1] / 1e6
         found: dict[str, Any] = {"network": network, "input_megapixels": round(size, 4), "rounds": rounds}
         for name in contenders:
-            found[name] = {
-                "seconds_per_megapixel": round(statistics.median(run["seconds"] for run in runs[name]) / size, 2),
-                "processor_seconds_per_megapixel": round(
-                    statistics.median(run["processor_seconds"] for run in runs[name]) / size, 2
-                ),
-                "peak_mib": round(max(run["peak_mib"] for run in runs[name])),
-                "of_it_before_the_picture_mib": round(max(run["before_mib"] for run in runs[name])),
-            }
-            if name != "spandrel":
-                found[name]["psnr_to_the_whole_in_float32"] = round(psnr(outputs[name], outputs["spandrel"]), 2)
-            if name != "ours":
-                for key in ("seconds", "processor_seconds"):
-                    ratios = [theirs[key] / mine[key] for theirs, mine in zip(runs[name], runs["ours"], strict=True)]
-                    found[name][f"{key}_over_ours"] = round(statistics.median(ratios), 2)
+            found[name] = summary(name, runs, outputs, size) if name in runs else {"failed": "out of memory"}
     return found
+
+
+def run_limited(call: list[str], environment: dict[str, str], memory: int | None) -> dict[str, float] | None:
+    """What a child printed; None where it ran out of memory.
+
+    Raises:
+        SystemExit: it failed otherwise.
+    """
+
+    def limit() -> None:
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+    done = subprocess.run(call, capture_output=True, text=True, env=environment, preexec_fn=limit)
+    if done.returncode == 0:
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+    if done.returncode == -signal.SIGKILL or any(text in done.stderr for text in OUT_OF_MEMORY):
+        return None
+    raise SystemExit(f"{' '.join(call)} failed:\n{done.stderr}")
+
+
+def summary(
+    name: str, runs: dict[str, list[dict[str, float]]], outputs: dict[str, np.ndarray], size: float
+) -> dict[str, Any]:
+    """Of one contender: its medians, and ratios of them to ours round by round."""
+
+    def median(values: Iterable[float]) -> float:
+        return round(statistics.median(values), 2)
+
+    told: dict[str, Any] = {
+        "seconds_per_megapixel": median(run["seconds"] / size for run in runs[name]),
+        "processor_seconds_per_megapixel": median(run["processor_seconds"] / size for run in runs[name]),
+        "peak_mib": round(max(run["peak_mib"] for run in runs[name])),
+        "of_it_before_the_picture_mib": round(max(run["before_mib"] for run in runs[name])),
+    }
+    if name in ("ours", "realesrgan") and "spandrel" in outputs:
+        told["psnr_to_the_whole_in_float32"] = round(psnr(outputs[name], outputs["spandrel"]), 2)
+    if name == "ours" and "spandrel" not in outputs and "realesrgan" in outputs:
+        told["psnr_to_realesrgan"] = round(psnr(outputs[name], outputs["realesrgan"]), 2)
+    if name in ("spandrel", "realesrgan"):
+        for key in ("seconds", "processor_seconds"):
+            pairs = zip(runs[name], runs["ours"], strict=True)
+            told[f"{key}_over_ours"] = median(theirs[key] / mine[key] for theirs, mine in pairs)
+    return told
 
 
 def write(path: Path, results: list[dict[str, Any]], realesrgan_took_part: bool) -> None:
@@ -222,6 +279,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--realesrgan", type=Path, help="folder that realesrgan is installed in; without it, left out")
+    parser.add_argument("--memory", type=float, help="GiB of address space for each contender; no limit without it")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--network", help=argparse.SUPPRESS)
@@ -234,10 +292,11 @@ def main() -> None:
         child(arguments.child, arguments.network, arguments.folder)
         return
     peers = arguments.realesrgan.resolve() if arguments.realesrgan else None
+    memory = round(arguments.memory * 2**30) if arguments.memory else None
     results = []
     for megapixels in arguments.megapixels:
         for network in arguments.networks:
-            results.append(measure(network, megapixels, arguments.rounds, peers))
+            results.append(measure(network, megapixels, arguments.rounds, peers, memory))
             print(json.dumps(results[-1], indent=1), flush=True)
             if arguments.json:  # after every size: large ones take long
                 write(arguments.json, results, peers is not None)
