@@ -14,8 +14,8 @@ _MAX_TILE_ELSEWHERE = 512
 _MEMORY_SHARE = 0.5
 _SLACK = 16
 """This part of a limit stays free: the allocator rounds up, and large pages are taken whole."""
-_ROW_COPIES = 3
-"""Bands that are alive at once: the one that grows, the one before it, and its integers on the way to the file."""
+_ROW_COPIES = 2
+"""Bands that are alive at once: the one that grows, and as much again of what is made of it on the way to the file."""
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate", "cannot allocate", "alloc")
 

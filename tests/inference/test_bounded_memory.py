@@ -42,6 +42,34 @@ def _picture(path: Path, side: int) -> Path:
     return path
 
 
+BAND_PROGRAM = """
+import sys
+import numpy as np
+from mvmsr.data import Picture
+from mvmsr.inference import Upscaler
+
+def mib(key):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) / 1024
+
+upscaler = Upscaler(sys.argv[1], device="cpu", tile=256)
+picture = np.zeros((768, 3000, 3), np.uint8)
+upscaler.upscale_to(Picture(picture[:260, :260]), sys.argv[2])
+before = mib("VmRSS")
+upscaler.upscale_to(Picture(picture), sys.argv[2])
+print(mib("VmHWM") - before)
+"""
+
+
+def test_only_the_rows_in_work_are_held_while_a_file_is_written(tmp_path: Path) -> None:
+    args = {"num_feat": 4, "num_conv": 1}
+    weights = save_weights(tmp_path / "w.safetensors", Compact(**args).state_dict(), "Compact", args, 4)
+    call = [sys.executable, "-c", BAND_PROGRAM, str(weights), str(tmp_path / "out.png")]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    band = 256 * 4 * 3000 * 4 * 3 * 4 / 2**20  # float32 rows of one row of tiles
+    assert float(done.stdout) < 2.5 * band
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format_", ["png", "tif"])
 def test_twelve_thousand_pixels_a_side_in_less_than_two_gigabytes(tmp_path: Path, format_: str) -> None:
