@@ -31,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +179,10 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / (error / a.size)))
 
 
-def measure(network: str, megapixels: float, rounds: int, peers: Path | None, memory: int | None) -> dict[str, Any]:
-    """All contenders at one size; `memory` is the address space of each in bytes."""
-    contenders = [name for name in CONTENDERS if name != "realesrgan" or peers is not None]
+def measure(
+    network: str, megapixels: float, rounds: int, contenders: Sequence[str], peers: Path | None, memory: int | None
+) -> dict[str, Any]:
+    """The contenders at one size; `memory` is the address space of each in bytes."""
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(peers or ""), environment.get("PYTHONPATH", "")]))
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
@@ -245,7 +246,7 @@ def summary(
         told["psnr_to_the_whole_in_float32"] = round(psnr(outputs[name], outputs["spandrel"]), 2)
     if name == "ours" and "spandrel" not in outputs and "realesrgan" in outputs:
         told["psnr_to_realesrgan"] = round(psnr(outputs[name], outputs["realesrgan"]), 2)
-    if name in ("spandrel", "realesrgan"):
+    if name in ("spandrel", "realesrgan") and "ours" in runs:
         for key in ("seconds", "processor_seconds"):
             pairs = zip(runs[name], runs["ours"], strict=True)
             told[f"{key}_over_ours"] = median(theirs[key] / mine[key] for theirs, mine in pairs)
@@ -277,6 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=float, nargs="+", default=[0.25, 1], help="of input; 4 and 16 take long")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--realesrgan", type=Path, help="folder that realesrgan is installed in; without it, left out")
     parser.add_argument("--memory", type=float, help="GiB of address space for each contender; no limit without it")
@@ -292,11 +294,12 @@ def main() -> None:
         child(arguments.child, arguments.network, arguments.folder)
         return
     peers = arguments.realesrgan.resolve() if arguments.realesrgan else None
+    contenders = [name for name in arguments.contenders if name != "realesrgan" or peers is not None]
     memory = round(arguments.memory * 2**30) if arguments.memory else None
     results = []
     for megapixels in arguments.megapixels:
         for network in arguments.networks:
-            results.append(measure(network, megapixels, arguments.rounds, peers, memory))
+            results.append(measure(network, megapixels, arguments.rounds, contenders, peers, memory))
             print(json.dumps(results[-1], indent=1), flush=True)
             if arguments.json:  # after every size: large ones take long
                 write(arguments.json, results, peers is not None)

@@ -9,7 +9,7 @@ import numpy as np
 from mvmsr.data.imresize import imresize, taps
 
 _BLOCK = 64
-_CUT = 256
+_CUT = 64
 
 
 def resize_strips(
@@ -31,7 +31,7 @@ def resize_strips(
     last = indices.max(axis=1)
     held: np.ndarray | None = None
     start = done = 0
-    for strip in strips:
+    for strip in _lower(strips):
         rows = _wide(strip, width, output_size[1])
         held = rows if held is None else np.concatenate([held, rows])
         available = start + len(held)
@@ -44,6 +44,13 @@ def resize_strips(
         keep = int(first[done]) if done < output_size[0] else available
         held = held[min(keep, available) - start :].copy()
         start = min(keep, available)
+
+
+def _lower(strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Strips of few rows: resizing takes several times as much memory as what it resizes."""
+    for strip in strips:
+        yield from cut(strip)
+        del strip  # its name would hold it while the next one is computed
 
 
 def _wide(strip: np.ndarray, width: int, wanted: int) -> np.ndarray:

@@ -87,6 +87,15 @@ def test_twelve_thousand_pixels_a_side_in_less_than_two_gigabytes(tmp_path: Path
 
 
 @pytest.mark.slow
+def test_the_limit_holds_where_the_result_is_resized(tmp_path: Path) -> None:
+    args = {"num_feat": 4, "num_conv": 1}
+    weights = save_weights(tmp_path / "w.safetensors", Compact(**args).state_dict(), "Compact", args, 4)
+    source = _picture(tmp_path / "big.png", 2600)
+    arguments = (source, "-o", tmp_path / "out", "--model", weights, "--device", "cpu", "--outscale", 3.5)
+    assert _peak_mib(*arguments, "--max-memory", "1200M") < 1200
+
+
+@pytest.mark.slow
 def test_a_network_with_large_features_keeps_the_limit(tmp_path: Path) -> None:
     torch.manual_seed(0)
     options = {"num_feat": 64, "num_block": 1, "bn": False}

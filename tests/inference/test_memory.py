@@ -34,7 +34,7 @@ def test_a_limit_covers_the_tile_and_the_rows_beside_it(
     monkeypatch.setattr(memory, "used_memory", lambda _device: 60 * MIB)
 
     def needed(side: int) -> int:
-        return (side + 2 * margin) ** 2 * 4000 + side * 16 * width * 12 * 3
+        return (side + 2 * margin) ** 2 * 4000 + side * 16 * width * 12 * 2
 
     if needed(16) > limit - limit // 16 - 60 * MIB:
         with pytest.raises(MemoryError, match="raise the limit"):
