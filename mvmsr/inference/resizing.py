@@ -31,7 +31,7 @@ def resize_strips(
     last = indices.max(axis=1)
     held: np.ndarray | None = None
     start = done = 0
-    for strip in _lower(strips):
+    for strip in low_strips(strips):
         rows = _wide(strip, width, output_size[1])
         held = rows if held is None else np.concatenate([held, rows])
         available = start + len(held)
@@ -44,13 +44,14 @@ def resize_strips(
         keep = int(first[done]) if done < output_size[0] else available
         held = held[min(keep, available) - start :].copy()
         start = min(keep, available)
+        del strip, rows  # their names would hold a whole strip while the next one is computed
 
 
-def _lower(strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Strips of few rows: resizing takes several times as much memory as what it resizes."""
+def low_strips(strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The strips in strips of few rows, for what takes several times as much memory as it is given."""
     for strip in strips:
         yield from cut(strip)
-        del strip  # its name would hold it while the next one is computed
+        del strip  # as above
 
 
 def _wide(strip: np.ndarray, width: int, wanted: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from mvmsr.inference.ensemble import self_ensemble
 from mvmsr.inference.in_memory import array_of_picture, image_of_picture, picture_of_array, picture_of_image
 from mvmsr.inference.memory import MIN_TILE, auto_tile, is_out_of_memory, mebibytes, release_memory
 from mvmsr.inference.receptive_field import Margins, bytes_per_pixel, measure_margins
-from mvmsr.inference.resizing import Rows, cut, resize_strips
+from mvmsr.inference.resizing import Rows, cut, low_strips, resize_strips
 from mvmsr.inference.restorer import Restorer, load_restorer
 from mvmsr.inference.strip_writing import STRIP_SUFFIXES, Layout, write_strips
 from mvmsr.inference.tiling import Run, run_bands
@@ -35,8 +35,6 @@ _BYTES_AS_A_WHOLE = 3 + 4 + 2  # ours, Pillow's and the encoder's, for a pixel
 _LUMA = (0.299, 0.587, 0.114)
 _DEFAULT_SCALE = 4
 _BICUBIC_ROWS = 256
-_ROWS_AT_ONCE = 64
-"""That are rounded together: the temporaries of rounding are several times the size of its result."""
 
 OnPixels = Callable[[int], object]
 
@@ -118,16 +116,14 @@ class Upscaler:
         lq = torch.from_numpy(np.require(source, requirements=("C", "W"))).permute(2, 0, 1)[None]
         strips = self._enlarged(lq, peak, dtype == np.uint16, on_pixels)
         alphas = None if picture.alpha is None else Rows(resize_strips(cut(picture.alpha), (height, width), size))
-        for strip in strips:
-            for start in range(0, len(strip), _ROWS_AT_ONCE):
-                values = strip[start : start + _ROWS_AT_ONCE]
-                quantised = _quantised(_to_grey(values) if picture.grey else values, dtype)
-                if alphas is not None:
-                    # alpha is in levels already, and rounded as imresize rounds integers
-                    levels = (alphas.take(len(values)) + 0.5).clip(0, limit).astype(dtype)
-                    quantised = np.concatenate([quantised, levels[..., None]], axis=2)
-                yield quantised
-            del strip, values  # a name that lived on would hold these rows while the next ones are computed
+        for strip in low_strips(strips):
+            quantised = _quantised(_to_grey(strip) if picture.grey else strip, dtype)
+            if alphas is not None:
+                # alpha is in levels already, and rounded as imresize rounds integers
+                levels = (alphas.take(len(strip)) + 0.5).clip(0, limit).astype(dtype)
+                quantised = np.concatenate([quantised, levels[..., None]], axis=2)
+            yield quantised
+            del strip  # its name would hold the rows of a tile while the next ones are computed
 
     def upscale_array(self, image: np.ndarray) -> np.ndarray:
         """(H, W) or (H, W, 1 to 4), uint8 or uint16 -> the same, (H*outscale, W*outscale, ...), of the same dtype.
@@ -264,7 +260,7 @@ class Upscaler:
         halo, blend, multiple = self._margins.halo, self._margins.blend, self._margins.multiple
         for band in run_bands(run, lq, restorer.scale, tile, halo, blend, multiple, on_pixels):
             yield _to_numpy(band)
-            del band
+            del band  # as in `strips`
 
     def _tile_side(self, height: int, width: int, precision: str) -> int:
         side = max(height, width)
