@@ -14,20 +14,21 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from mvmsr.engine.apart import Embed
 from mvmsr.engine.distributed import ALONE, Processes
 
 
 @dataclass
 class Networks:
-    """The networks in training; those that the options leave out are None."""
+    """The networks in training; those that the options leave out are None.
+
+    `embed_apart` is the metric network compiled for simultaneous updates, where it is.
+    """
 
     generator: nn.Module
     discriminator: nn.Module | None = None
     metric_net: nn.Module | None = None
-
-    def named(self) -> dict[str, nn.Module]:
-        """The networks that exist, by name."""
-        return {name: net for name, net in vars(self).items() if net is not None}
+    embed_apart: Embed | None = None
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,21 @@ class View:
         return self._gathered[name]
 
     @cached_property
-    def _embeddings(self) -> tuple[Tensor, Tensor]:
+    def _embeddings(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of gt and sr for the metric network's objective, and for the generator's."""
         # One batch of both: with batch normalisation each half alone would be normalised by its own statistics,
         # and the metric network would learn to tell batches apart, not images.
-        both = _present(self._networks.metric_net)(torch.cat([self.gt, self.sr]))
-        gt, sr = (self._processes.gather(half) for half in _full(both).chunk(2))
+        network = _present(self._networks.metric_net)
+        if self._networks.embed_apart is not None:
+            for_metric_net, for_generator = self._networks.embed_apart(self.gt, self.sr)
+        else:
+            for_metric_net = for_generator = network(torch.cat([self.gt, self.sr]))
+        gt, sr = self._halves(for_metric_net)
         self._observed.update(gt_embeddings=gt.detach(), sr_embeddings=sr.detach())
+        return gt, sr, *((gt, sr) if for_generator is for_metric_net else self._halves(for_generator))
+
+    def _halves(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        gt, sr = (self._processes.gather(half) for half in _full(both).chunk(2))
         return gt, sr
 
     @property
@@ -114,6 +124,16 @@ class View:
     def sr_embeddings(self) -> Tensor:
         """(N, D) of the metric network."""
         return self._embeddings[1]
+
+    @property
+    def generators_gt_embeddings(self) -> Tensor:
+        """(N, D), the same for the generator's objective."""
+        return self._embeddings[2]
+
+    @property
+    def generators_sr_embeddings(self) -> Tensor:
+        """(N, D), the same for the generator's objective."""
+        return self._embeddings[3]
 
     @cached_property
     def gt_logits(self) -> Tensor:
@@ -139,6 +159,20 @@ class View:
     def negative_index(self) -> Tensor:
         """Another random permutation of range(N)."""
         return self._permutations[1]
+
+
+class GeneratorsView:
+    """A shared view as the generator's objective sees it."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._view[f"generators_{name}" if name.endswith("_embeddings") else name]
+
+    def of_all(self, name: str) -> Tensor:
+        """As `View.of_all`."""
+        return self[name] if name.endswith("_embeddings") else self._view.of_all(name)
 
 
 NEEDS_NETWORK = {
@@ -196,9 +230,9 @@ class Step:
     def _one_view(self) -> View:
         return self._view(self.sr_leaf, gt_needs_grad=True)
 
-    def generator_view(self) -> View:
+    def generator_view(self) -> View | GeneratorsView:
         """For the generator's update."""
-        return self._one_view if self._shared else self._view(self.sr, gt_needs_grad=False)
+        return GeneratorsView(self._one_view) if self._shared else self._view(self.sr, gt_needs_grad=False)
 
     def critic_view(self) -> View:
         """For the update of a discriminator or metric network, which sees detached pictures."""

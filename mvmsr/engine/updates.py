@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from mvmsr.engine.guard import GRADIENT_NORM
 from mvmsr.engine.objective import WeightedTerm, evaluate_terms
-from mvmsr.engine.step import Step, View
+from mvmsr.engine.step import Step
 
 Backward = Callable[..., None]
 """Fabric's `backward(tensor, ...)`, which scales the loss where the precision needs it."""
@@ -105,15 +105,20 @@ def update_all(
     for player in players:
         player.optimizer.zero_grad(set_to_none=True)
     for step in steps:
-        view: View = step.critic_view()
-        objectives = [
-            (p, *evaluate_terms(p.terms if p is not generator else generator_terms, view, step.processes.size))
-            for p in players
-        ]
-        for index, (player, total, values) in enumerate(objectives):
+        passes: dict[str, tuple[Tensor, list[Tensor]]] = {}
+        for player in players:
+            terms = player.terms if player is not generator else generator_terms
+            view = step.critic_view() if player is not generator else step.generator_view()
+            total, values = evaluate_terms(terms, view, step.processes.size)
             parts[player.name].append(values)
-            targets = [step.sr_leaf] if player is generator else player.parameters
-            backward(total / len(steps), inputs=targets, retain_graph=index < len(players) - 1)
+            targets: list[Tensor] = [step.sr_leaf] if player is generator else [*player.parameters]
+            passes[player.name] = total / len(steps), targets
+        if step.networks.embed_apart is not None and generator:
+            # Their gradients cannot reach each other's targets, and one pass computes both.
+            (total, parameters), (generators, pictures) = passes.pop("metric_net"), passes.pop("generator")
+            passes["both"] = total + generators, [*parameters, *pictures]
+        for index, (total, targets) in enumerate(passes.values()):
+            backward(total, inputs=targets, retain_graph=index < len(passes) - 1)
         if generator:
             backward(step.sr, gradient=step.sr_leaf.grad)
         step.release()

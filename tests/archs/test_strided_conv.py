@@ -9,7 +9,11 @@ from mvmsr.archs.strided_conv import StridedConv2d, conv_as_product
 @pytest.mark.parametrize("size", [(2, 2), (6, 4), (7, 12)])
 @pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(4, 2, 1), (3, 2, 1), (3, 1, 1), (1, 1, 0), (2, 3, 2)])
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_the_product_is_the_convolution_with_its_gradients(size, kernel_size, stride, padding, with_bias):
+@pytest.mark.parametrize("compiling", [True, False])
+def test_the_product_is_the_convolution_with_its_gradients(
+    size, kernel_size, stride, padding, with_bias, compiling, monkeypatch
+):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     torch.manual_seed(0)
     x = torch.randn(3, 5, *size, dtype=torch.float64)
     weight = torch.randn(7, 5, kernel_size, kernel_size, dtype=torch.float64)
