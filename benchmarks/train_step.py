@@ -33,6 +33,7 @@ from mvmsr.data.batches import Batch
 from mvmsr.engine.build import build
 from mvmsr.engine.check import check
 from mvmsr.engine.iteration import run_iteration, to_device
+from mvmsr.heap import keep_for_reuse
 
 SCALE = 4
 Iterate = Callable[[], None]
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
+    keep_for_reuse()  # as `mvmsr train` does; all contenders share the process
 
     torch.manual_seed(0)
     shape = (arguments.batch, 3, arguments.patch, arguments.patch)

@@ -201,7 +201,8 @@ def _upscaler(
     # Torch reads this when it first allocates. In pages of 2 MiB, feature maps come and go at little cost; in those of
     # 4 KiB, each costs thousands of page faults, and the heap that avoids them grows to twice the size.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    from mvmsr.inference.memory import hand_back_at_once, parse_bytes
+    from mvmsr.heap import hand_back_at_once
+    from mvmsr.inference.memory import parse_bytes
     from mvmsr.inference.upscaler import Upscaler
     from mvmsr.inference.weights import default_model
 

@@ -34,6 +34,7 @@ from mvmsr.engine.state import restore_state
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.engine.validate import Validation, build_validation
 from mvmsr.hardware import processors_busy_elsewhere, thread_advice, usable_processors
+from mvmsr.heap import keep_for_reuse
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
     """
     console = (console or Console()) if is_first() else Console(quiet=True)
     speak_for_all()
+    keep_for_reuse()
     with watch_signals() as stop:
         experiment, validation = _prepare(options, auto_resume)
         processes = experiment.processes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -241,17 +241,22 @@ class Step:
         return self._view(self.sr.detach(), gt_needs_grad=True)
 
     def _view(self, sr: Tensor, gt_needs_grad: bool) -> View:
-        return View(self.networks, self.images, sr, self._shuffle, gt_needs_grad, self.observed, self.processes)
+        # Not a method of the step: the two would hold each other, and their graphs stay in memory until Python's
+        # collector of cycles comes by, which doubles what a run takes.
+        count = len(self.images.gt) * self.processes.size
+        shuffle = partial(two_permutations, self._seed, count, self.images.gt.device)
+        return View(self.networks, self.images, sr, shuffle, gt_needs_grad, self.observed, self.processes)
 
     def release(self) -> None:
         """Let go of the generator's graph, whose buffers its update has used up."""
         if "sr" in self.__dict__:
             self.__dict__["sr"] = self.sr.detach()
 
-    def _shuffle(self) -> tuple[Tensor, Tensor]:
-        size, device = len(self.images.gt) * self.processes.size, self.images.gt.device
-        # Three numbers into one; any odd constants do.
-        seed, iteration, part = self._seed
-        generator = torch.Generator().manual_seed(((seed * 1_000_003 + iteration) * 65_537 + part) % 2**63)
-        positive, negative = torch.randperm(size, generator=generator), torch.randperm(size, generator=generator)
-        return positive.to(device, non_blocking=True), negative.to(device, non_blocking=True)
+
+def two_permutations(seed: tuple[int, int, int], count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Two random permutations of range(count): the same for the same (run seed, iteration, part)."""
+    # Three numbers into one; any odd constants do.
+    run, iteration, part = seed
+    generator = torch.Generator().manual_seed(((run * 1_000_003 + iteration) * 65_537 + part) % 2**63)
+    positive, negative = torch.randperm(count, generator=generator), torch.randperm(count, generator=generator)
+    return positive.to(device, non_blocking=True), negative.to(device, non_blocking=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 
 import torch
@@ -16,7 +15,6 @@ _SLACK = 16
 """This part of a limit stays free: the allocator rounds up, and large pages are taken whole."""
 _ROW_COPIES = 2
 """Bands that are alive at once: the one that grows, and as much again of what is made of it on the way to the file."""
-_M_MMAP_THRESHOLD = -3  # of malloc.h
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate", "cannot allocate", "alloc")
 
 
@@ -90,18 +88,6 @@ def used_memory(device: torch.device) -> int:
         return int(pages) * resource.getpagesize()
     except (ImportError, OSError):
         return 0
-
-
-def hand_back_at_once() -> None:
-    """Makes the C library return freed blocks of megabytes to the system, where it is glibc.
-
-    It otherwise keeps blocks of up to 32 MiB for later, in pieces that fit the next tile badly, and the process grows
-    beyond any bound that was computed from what it uses.
-    """
-    try:
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
-    except (OSError, AttributeError, TypeError):
-        return  # another C library, with habits of its own
 
 
 def is_out_of_memory(error: BaseException) -> bool:

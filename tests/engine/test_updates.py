@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -304,3 +306,21 @@ def test_weights_of_a_term_in_two_objectives(make: Make) -> None:
     weights = {name: {t.name: t.weight for t in player.terms} for name, player in players.items()}
     assert weights == {"generator": {"pixel": 1.0, "gan": 0.25}, "discriminator": {"gan": 1.0}}
     assert GANLoss(loss_weight=0.25).weight_for("discriminator") == 1.0
+
+
+@pytest.mark.parametrize("update", ["alternating", "simultaneous"])
+@pytest.mark.parametrize("networks", ["G", "GD", "GM", "GDM"])
+def test_a_finished_iteration_is_out_of_memory_at_once(
+    networks: str, update: str, pictures: Path, tmp_path: Path
+) -> None:
+    experiment = build(tiny_options(tmp_path, pictures, networks, {"train.update": update}))
+    gc.collect()
+    gc.disable()  # what refers to itself stays
+    try:
+        _, step = run_iteration(experiment, [random_images()])
+        embedding_health(experiment, step)
+        kept = [weakref.ref(step), weakref.ref(step.critic_view()), weakref.ref(step.sr)]
+        del step
+        assert [ref() for ref in kept] == [None] * 3
+    finally:
+        gc.enable()
