@@ -11,7 +11,8 @@ import torch
 from tiny_runs import differences, tiny_options
 
 from mvmsr.config import OptionsError
-from mvmsr.engine.build import _compiles, build, build_batches
+from mvmsr.engine.build import _compiles, _compiles_metric_net, build, build_batches
+from mvmsr.engine.distributed import ALONE
 from mvmsr.inference.weights import read_info, save_weights
 
 
@@ -145,4 +146,31 @@ def test_when_compilation_pays(
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: name if name in compilers else None)
     options = tiny_options(tmp_path, pictures, changes={"compile": compile_option, "train.total_iter": iterations})
-    assert _compiles(options, torch.device(device)) is expected
+    assert _compiles(options, torch.device(device), 2_000) is expected
+
+
+@pytest.mark.parametrize(
+    ("networks", "changes", "device", "expected"),
+    [
+        ("GM", {}, "cpu", True),
+        ("GM", {"train.total_iter": 5_000}, "cpu", False),  # too short to repay the compilation
+        ("GM", {"train.total_iter": 5_000, "compile": True}, "cpu", True),
+        ("GM", {"compile": False}, "cpu", False),
+        ("GM", {"train.update": "alternating"}, "cpu", False),  # every update has a pass of its own
+        ("GM", {}, "cuda", False),
+        ("G", {}, "cpu", False),
+    ],
+)
+def test_when_the_metric_network_is_compiled(
+    networks: str,
+    changes: dict[str, Any],
+    device: str,
+    expected: bool,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    long = {"compile": "auto", "train.total_iter": 20_000, "train.update": "simultaneous"}
+    options = tiny_options(tmp_path, pictures, networks, {**long, **changes})
+    assert _compiles_metric_net(options, torch.device(device), ALONE) is expected
