@@ -121,7 +121,12 @@ def changed_options(run: Run) -> list[str]:
     else:
         now = as_plain(load(run.options_file, run.overrides))
     before, after = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {}), _flat(now)
-    return sorted(key for key in {*before, *after} if before.get(key) != after.get(key) and not _is_free(key))
+    return sorted(
+        key
+        for key in {*before, *after}
+        # Later versions add options that are off: a run from before them has none.
+        if before.get(key) != after.get(key) and (key in before or after[key]) and not _is_free(key)
+    )
 
 
 def _is_free(key: str) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner
 
 from mvmsr.cli import app
@@ -270,3 +271,16 @@ def test_a_signal_reaches_the_training_and_its_end_is_waited_for(tmp_path: Path)
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=60)
     assert (process.returncode, printed) == (143, "saved\n")
+
+
+def test_a_run_from_before_an_option_that_is_off_is_no_other_run(settings: Settings, launch) -> None:
+    (run,) = plan(replace(settings, only=("b",), overrides=(*settings.overrides, "network_g.num_block=1")))
+    assert launch(run.command(sys.executable)) == 0
+    kept = run.folder / "options.yml"
+    options = yaml.safe_load(kept.read_text(encoding="utf-8"))
+    assert options["train"].pop("shard_generator") is False
+    kept.write_text(yaml.safe_dump(options), encoding="utf-8")
+    assert changed_options(run) == []
+    options["train"].pop("total_iter")  # not off: something else was trained
+    kept.write_text(yaml.safe_dump(options), encoding="utf-8")
+    assert changed_options(run) == ["train.total_iter"]
