@@ -21,7 +21,7 @@ def keep_for_reuse() -> None:
     """Keep up to 1 GiB of freed memory.
 
     A training step frees and takes the same memory every time. glibc would return it to the system in between, which
-    then maps and clears every page anew: 13,000 a step of SRResNet with a discriminator, a twentieth of its time.
+    then maps and clears every page anew: 13,000 a step of SRResNet with a discriminator.
     """
     _set(_M_MMAP_THRESHOLD, 2**25)
     _set(_M_TRIM_THRESHOLD, 2**30)
