@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,12 @@ def of_method(method: Method) -> Fingerprint:
 
 
 def of_picture(pair: ImagePair, set_name: str, saved: SavedPictures | None = None) -> Fingerprint:
-    """The part of one picture: size and time of its files, and of the saved result."""
+    """The part of one picture: the contents of its files and of the saved result, wherever and however old they are."""
     files = [pair.gt, *([pair.lq] if pair.lq else [])]
-    found: list[Any] = [_stat(path) for path in files]
+    found: list[Any] = [_checksum(path) for path in files]
     if saved is not None:
         try:
-            found.append(_stat(saved.find(set_name, pair)))
+            found.append(_checksum(saved.find(set_name, pair)))
         except MethodError:
             found.append(None)
     return {"picture": _digest(found)}
@@ -81,6 +82,17 @@ def _content(value: Any) -> Any:
         return value
     # An object's `repr` may hold its address, which differs from run to run.
     return type(value).__qualname__ if not isinstance(value, (Path, torch.device)) else str(value)
+
+
+def _checksum(path: Path) -> str | None:
+    stat = _stat(path)
+    return None if stat is None else _checksum_of(path, *stat)
+
+
+@lru_cache(maxsize=10_000)
+def _checksum_of(path: Path, size: int, mtime_ns: int) -> str:
+    """Read once for all methods, as long as size and time stay."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _stat(path: Path) -> list[int] | None:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,6 +172,16 @@ def test_what_changed_is_measured_again_and_said(plan: Plan, monkeypatch: pytest
     (tmp_path / "out" / "images" / "again" / "B" / "p2.png").unlink()
     assert measured(plan, monkeypatch)[1] == [("again", "B", "p2")]
     assert measured(replace(plan, save_images=False, methods=("bicubic",)), monkeypatch)[1] == []
+
+
+def test_pictures_that_were_copied_are_the_same(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first = run.run_benchmark(plan)
+    shutil.copytree(tmp_path / "data", tmp_path / "moved", copy_function=shutil.copyfile)
+    for path in (tmp_path / "moved").rglob("*.png"):
+        os.utime(path, (1, 1))
+    second, scored, _ = measured(replace(plan, data_root=str(tmp_path / "moved")), monkeypatch)
+    assert scored == []
+    assert timeless(second) == timeless(first)
 
 
 @pytest.mark.parametrize(
