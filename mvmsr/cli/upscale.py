@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -118,14 +119,14 @@ def command(
 def plan(inputs: list[str], out: Path, format_: Format, suffix: str, recursive: bool) -> tuple[list[Job], list[str]]:
     """The work that the inputs mean, and a sentence for each part of it that is refused.
 
-    Files of folders keep their place below the folder. Two inputs are never written to the same result, and no input
-    is ever replaced.
+    Files of folders keep their place below the folder; results of before, where `out` lies within it, are no inputs.
+    Two inputs are never written to the same result, and no input is ever replaced.
     """
     jobs: dict[Path, Job] = {}
     failures: list[str] = []
     sources: set[Path] = set()
     for text in inputs:
-        found = list(_files_of(text, recursive))
+        found = list(_files_of(text, recursive, out.resolve()))
         if not found:
             failures.append(f"{text}: {_why_nothing(text, recursive)}")
         for src, place in found:
@@ -171,7 +172,7 @@ def run(
         task = progress.add_task("", total=sum(sizes.values()))
         finished = 0
         ahead: Future[Picture] | None = None
-        for job, following in zip(todo, [*todo[1:], None], strict=True):
+        for job, following in zip_longest(todo, todo[1:]):
             progress.update(task, description=escape(job.src.name))
             reading = ahead or reader.submit(read_picture, job.src, max_pixels)
             small = following is not None and sizes[following.src] <= _READ_AHEAD_PIXELS
@@ -219,24 +220,26 @@ def _upscaler(
         raise typer.Exit(2) from error
 
 
-def _files_of(text: str, recursive: bool) -> Iterator[tuple[Path, Path]]:
+def _files_of(text: str, recursive: bool, out: Path) -> Iterator[tuple[Path, Path]]:
     """Picture files that an input means, each with its place below the folder that it was found in."""
     path = Path(text)
     if path.is_file():
         yield path, Path()
     elif path.is_dir():
-        yield from _files_in(path, recursive)
+        yield from _files_in(path, recursive, out)
     else:
         for match in sorted(glob.glob(text, recursive=True)):
             if Path(match).is_dir():
-                yield from _files_in(Path(match), recursive)
-            elif _is_picture(Path(match)):
+                yield from _files_in(Path(match), recursive, out)
+            elif _is_picture(Path(match)) and not ("**" in text and out in Path(match).resolve().parents):
                 yield Path(match), Path()
 
 
-def _files_in(folder: Path, recursive: bool) -> Iterator[tuple[Path, Path]]:
+def _files_in(folder: Path, recursive: bool, out: Path) -> Iterator[tuple[Path, Path]]:
+    out_is_within = folder.resolve() in out.parents
     for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
-        if path.is_file() and _is_picture(path):
+        is_result = out_is_within and out in path.resolve().parents
+        if path.is_file() and _is_picture(path) and not is_result:
             yield path, path.parent.relative_to(folder)
 
 

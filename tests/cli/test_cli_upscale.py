@@ -145,6 +145,30 @@ def test_a_failing_file_is_named_and_the_rest_is_done(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
 
 
+def test_nothing_that_can_be_read_is_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    result = _run("upscale", tmp_path / "broken.jpg", "-o", tmp_path / "out", "--model", "bicubic")
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "broken.jpg" in result.output
+    assert "0 of 1 done" in result.output
+
+
+@pytest.mark.parametrize("inputs", [(".", "-r"), ("**/*.png",)])
+def test_results_within_the_folder_are_no_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "sub/b"):
+        write_picture(tmp_path / f"{name}.png", Picture(_noise(4, 4, 3)))
+    assert _run("upscale", *inputs, "--model", "bicubic").exit_code == 0
+    write_picture(tmp_path / "new.png", Picture(_noise(4, 4, 3)))
+    again = _run("upscale", *inputs, "--model", "bicubic", "--skip-done")
+    assert again.exit_code == 0, again.output
+    assert "1 of 1 done, 2 were there already" in again.output
+    assert _run("upscale", "upscaled/a.png", "--model", "bicubic", "-o", "twice").exit_code == 0  # asked for by name
+    assert _run("upscale", "upscaled", "--model", "bicubic", "-o", ".", "--suffix", "_16").exit_code == 0
+
+
 def test_a_network_that_fails_on_one_file_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for width in (4, 5):
         write_picture(tmp_path / "in" / f"{width}.png", Picture(_noise(4, width, 3)))
