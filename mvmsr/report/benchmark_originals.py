@@ -14,14 +14,15 @@ from mvmsr.report.benchmark_pictures import file_name
 
 
 class Originals:
-    """Originals by set and picture: those kept beside the results, else those of the sets themselves.
+    """Originals by set and picture, of the sets themselves or as they were kept beside the results.
 
     Args:
         folders: of results; each may keep originals below `originals`.
         scale: originals are cut to a multiple of it, as they were when the results were compared with them.
         sets: names below `data_root` or folders; a set that is not among them is sought by its name.
         data_root: see `data.resolve_dataroot`.
-        keep: copy what comes from the sets to the first folder, so that its report can be made anew without them.
+        keep: look among the sets first, and copy what is there to the first folder, so that its report can be made
+            anew without them; else the copies come first.
     """
 
     def __init__(
@@ -39,9 +40,15 @@ class Originals:
     def __call__(self, set_name: str, image: str) -> np.ndarray | None:
         """(H, W, 3) uint8, or None where it is not to be had."""
         part = Path("originals", file_name(set_name), f"{file_name(image)}.png")
-        for folder in self.folders:
-            if (folder / part).is_file():
-                return read_rgb(folder / part)
+        if self.keep:
+            gt = self._of_the_set(set_name, image)
+            if gt is not None:
+                write_rgb(self.folders[0] / part, gt)
+                return gt
+        kept = next((folder / part for folder in self.folders if (folder / part).is_file()), None)
+        return self._of_the_set(set_name, image) if kept is None else read_rgb(kept)
+
+    def _of_the_set(self, set_name: str, image: str) -> np.ndarray | None:
         image_set = self._image_set(set_name)
         pair = next((pair for pair in image_set.pairs if pair.name == image), None) if image_set else None
         if pair is None:
@@ -51,10 +58,7 @@ class Originals:
         except ImageError:
             return None
         height, width = (side // self.scale * self.scale for side in gt.shape[:2])
-        gt = np.ascontiguousarray(gt[:height, :width])
-        if self.keep:
-            write_rgb(self.folders[0] / part, gt)
-        return gt
+        return np.ascontiguousarray(gt[:height, :width])
 
     def _image_set(self, name: str) -> ImageSet | None:
         if name not in self._loaded:

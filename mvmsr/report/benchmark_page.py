@@ -165,7 +165,8 @@ def _first_shown(results: Results, comparisons: Sequence[Comparison]) -> tuple[s
     sign = 1 if about.get("higher_is_better", True) else -1
 
     def score(method: str) -> float:
-        means = [row[metric] for row in results["means"] if row["method"] == method and row[metric] is not None]
+        rows = [row for row in results["means"] if row["method"] == method]
+        means = [row[metric] for row in rows if row.get(metric) is not None]  # merged results lack some metrics
         return sign * sum(means) / len(means) if means else -math.inf
 
     shown = {version.name for comparison in comparisons for version in comparison.versions}

@@ -255,6 +255,23 @@ def test_several_folders_share_a_page_and_different_protocols_do_not(tmp_path: P
         write_benchmark_report([first, tmp_path / "rgb.json"])
 
 
+def test_folders_with_different_metrics_share_a_page(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_benchmark(tmp_path / name)
+    path = tmp_path / "b" / "results.json"
+    results = json.loads(path.read_text())
+    lacking = next(iter(results["metrics"]))
+    del results["metrics"][lacking]
+    for row in [*results["means"], *results["images"]]:
+        del row[lacking]
+        row["method"] += "_b"
+    for method in results["methods"]:
+        method["name"] += "_b"
+    path.write_text(json.dumps(results))
+    write_benchmark_report([tmp_path / "a", tmp_path / "b"], tmp_path / "report.html")
+    assert "_b" in (tmp_path / "report.html").read_text()
+
+
 def test_the_command_tells_benchmarks_from_runs(tmp_path: Path) -> None:
     out = save_benchmark(tmp_path / "bench")
     code, output = run("report", out)

@@ -152,6 +152,17 @@ def test_originals_come_from_the_set_cut_to_the_scale_and_are_kept(tmp_path: Pat
     assert np.array_equal(kept, found)
 
 
+def test_originals_are_those_of_the_set_that_is_measured_now(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for value, scale in ((1, 4), (90, 3)):
+        write_rgb(tmp_path / "data" / "A" / "a1.png", picture(value, 25, 25))
+        found = Originals([out], scale, data_root=tmp_path / "data", keep=True)("A", "a1")
+        assert found is not None
+        assert np.array_equal(found, picture(value, 25, 25)[:24, :24])
+    kept = Originals([out], 3, data_root=tmp_path / "none", keep=True)("A", "a1")
+    assert np.array_equal(kept, found)
+
+
 def test_a_set_that_was_named_by_its_folder_is_found_there(tmp_path: Path) -> None:
     write_rgb(tmp_path / "far" / "away" / "x.png", picture(1))
     folder = str(tmp_path / "far" / "away")
