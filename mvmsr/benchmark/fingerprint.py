@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvmsr.benchmark.methods import Method, MethodError, SavedPictures
+from mvmsr.benchmark.methods import Method, MethodError, SavedPictures, file_sha256
 from mvmsr.data.layouts import ImagePair
 from mvmsr.metrics.metric import Metric
 from mvmsr.metrics.protocol import Protocol
@@ -52,10 +52,10 @@ def of_method(method: Method) -> Fingerprint:
 def of_picture(pair: ImagePair, set_name: str, saved: SavedPictures | None = None) -> Fingerprint:
     """The part of one picture: the contents of its files and of the saved result, wherever and however old they are."""
     files = [pair.gt, *([pair.lq] if pair.lq else [])]
-    found: list[Any] = [_checksum(path) for path in files]
+    found: list[Any] = [of_file(path) for path in files]
     if saved is not None:
         try:
-            found.append(_checksum(saved.find(set_name, pair)))
+            found.append(of_file(saved.find(set_name, pair)))
         except MethodError:
             found.append(None)
     return {"picture": _digest(found)}
@@ -84,15 +84,19 @@ def _content(value: Any) -> Any:
     return type(value).__qualname__ if not isinstance(value, (Path, torch.device)) else str(value)
 
 
-def _checksum(path: Path) -> str | None:
+def of_file(path: Path) -> str | None:
+    """The checksum of a file's contents; None of what cannot be read: scoring it says why."""
     stat = _stat(path)
-    return None if stat is None else _checksum_of(path, *stat)
+    try:
+        return _contents_of(path, *stat) if stat is not None and path.is_file() else None
+    except OSError:
+        return None
 
 
 @lru_cache(maxsize=10_000)
-def _checksum_of(path: Path, size: int, mtime_ns: int) -> str:
-    """Read once for all methods, as long as size and time stay."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _contents_of(path: Path, size: int, mtime_ns: int) -> str:
+    """Read once for all methods, as long as its size and time stay."""
+    return file_sha256(path)
 
 
 def _stat(path: Path) -> list[int] | None:

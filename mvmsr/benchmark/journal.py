@@ -41,6 +41,11 @@ class Journal:
         entry = self._newest((method, set_name, image), of)
         return None if entry is None else ImageScore(method=method, set=set_name, image=image, **entry["score"])
 
+    def picture(self, method: str, set_name: str, image: str, of: Fingerprint) -> str | None:
+        """The checksum of the restored picture that was written then; None if none was."""
+        entry = self._newest((method, set_name, image), of)
+        return None if entry is None else entry.get("picture")
+
     def size(self, method: str, of: Fingerprint) -> Size | None:
         """What is known of a network, see `Size`."""
         entry = self._newest((method,), of)
@@ -51,12 +56,12 @@ class Journal:
         entries = self._entries.get((method, set_name, image), [])
         return tuple(key for key in of if entries and entries[-1]["of"].get(key) != of[key])
 
-    def add_score(self, score: ImageScore, of: Fingerprint) -> None:
-        """Keep a picture's scores; a picture that failed is left out."""
+    def add_score(self, score: ImageScore, of: Fingerprint, picture: str | None = None) -> None:
+        """Keep a picture's scores, and the checksum of the restored one; a picture that failed is left out."""
         if score.error is None:
             kept = {name: value for name, value in vars(score).items() if name not in ("method", "set", "image")}
             kept.pop("error")
-            self._append((score.method, score.set, score.image), {"of": of, "score": kept})
+            self._append((score.method, score.set, score.image), {"of": of, "picture": picture, "score": kept})
 
     def add_size(self, method: str, size: Size, of: Fingerprint) -> None:
         """Keep what is known of a network."""

@@ -75,6 +75,8 @@ class Bench:
     sets: list[ImageSet]
     counter: Count
     changed: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    before: dict[tuple[str, str, str], fingerprint.Fingerprint] = field(default_factory=dict)
+    """Of every method, set and picture, as they were before anything was read."""
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -91,8 +93,9 @@ class Bench:
         for image_set in self.sets:
             for pair in image_set.pairs:
                 of = self._of(method, image_set, pair)
+                self.before[method.name, image_set.name, pair.name] = of
                 score = self.journal.score(method.name, image_set.name, pair.name, of)
-                if score is not None and self._has_picture(score):
+                if score is not None and self._has_picture(score, of):
                     known[image_set.name, pair.name] = score
                 elif changed := self.journal.changed(method.name, image_set.name, pair.name, of):
                     self.changed[changed] += 1
@@ -158,10 +161,15 @@ class Bench:
         pairs = {pair.name: pair for pair in image_set.pairs}
 
         def on_image(score: ImageScore, sr: np.ndarray | None) -> None:
+            written = None
             if self.plan.save_images and self.plan.out and sr is not None:
-                write_rgb(picture_path(self.plan.out, score.method, score.set, score.image), sr)
-            if self.journal is not None:
-                self.journal.add_score(score, self._of(method, image_set, pairs[score.image]))
+                path = picture_path(self.plan.out, score.method, score.set, score.image)
+                write_rgb(path, sr)
+                written = fingerprint.of_file(path)
+            of = self.before.get((score.method, score.set, score.image))
+            # Files that changed since may have been read before or after: such a score is measured again.
+            if self.journal is not None and of == self._of(method, image_set, pairs[score.image]):
+                self.journal.add_score(score, of, written)
             self.counter.advance()
 
         return evaluate(
@@ -181,10 +189,13 @@ class Bench:
         of_picture = fingerprint.of_picture(pair, image_set.name, saved)
         return {**self.shared, **fingerprint.of_method(method), **of_picture}
 
-    def _has_picture(self, score: ImageScore) -> bool:
-        if not self.plan.save_images or not self.plan.out or self.protocol.luma_first:
+    def _has_picture(self, score: ImageScore, of: fingerprint.Fingerprint) -> bool:
+        """Whether the picture that was scored is there, where one is asked for."""
+        if not self.plan.save_images or not self.plan.out or self.protocol.luma_first or self.journal is None:
             return True
-        return picture_path(self.plan.out, score.method, score.set, score.image).is_file()
+        key = (score.method, score.set, score.image)
+        found = fingerprint.of_file(picture_path(self.plan.out, *key))
+        return found is not None and found == self.journal.picture(*key, of)
 
 
 def _largest_measured(known: dict[tuple[str, str], ImageScore], plan: Plan) -> int:

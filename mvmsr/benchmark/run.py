@@ -31,7 +31,7 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
         say: told in one line each what is taken over from before and what is not.
 
     Raises:
-        PlanError: two methods share a name, or the protocol cannot use the set's low-quality files.
+        PlanError: two methods or two sets share a name, or the protocol cannot use the set's low-quality files.
         ProtocolError, RegistryError, ValueError: an unknown protocol, metric or device.
     """
     protocol = make_protocol(plan.protocol, plan.scale, plan.crop_border)
@@ -90,10 +90,14 @@ def _methods(plan: Plan, failures: list[dict[str, str | None]]) -> list[Method]:
 
 
 def _sets(plan: Plan, failures: list[dict[str, str | None]]) -> list[ImageSet]:
-    sets = []
+    sets: dict[str, ImageSet] = {}
     for name in plan.sets:
         try:
-            sets.append(load_image_set(name, plan.data_root, plan.scale, plan.lq))  # type: ignore[arg-type]
+            image_set = load_image_set(name, plan.data_root, plan.scale, plan.lq)  # type: ignore[arg-type]
         except LayoutError as error:
             failures.append({"method": None, "set": name, "image": None, "why": str(error)})
-    return sets
+            continue
+        if image_set.name in sets:
+            raise PlanError(f"two sets are called {image_set.name!r}, the last is {name}; measure them apart")
+        sets[image_set.name] = image_set
+    return list(sets.values())

@@ -23,7 +23,7 @@ import pytest
 
 from mvmsr.benchmark import journal, measure, run
 from mvmsr.benchmark.journal import JOURNAL, Journal
-from mvmsr.benchmark.plan import Plan
+from mvmsr.benchmark.plan import Plan, PlanError
 from mvmsr.benchmark.results import Results
 from mvmsr.data.image_io import read_rgb, write_rgb
 from mvmsr.data.imresize import imresize
@@ -74,9 +74,9 @@ def measured(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> tuple[Results, list
     lines: list[str] = []
     original = Journal.add_score
 
-    def add_score(self: Journal, score: Any, of: Any) -> None:
+    def add_score(self: Journal, score: Any, of: Any, picture: Any) -> None:
         scored.append((score.method, score.set, score.image))
-        original(self, score, of)
+        original(self, score, of, picture)
 
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "add_score", add_score)
@@ -182,6 +182,55 @@ def test_pictures_that_were_copied_are_the_same(plan: Plan, monkeypatch: pytest.
     second, scored, _ = measured(replace(plan, data_root=str(tmp_path / "moved")), monkeypatch)
     assert scored == []
     assert timeless(second) == timeless(first)
+
+
+def test_the_pictures_beside_the_scores_are_those_that_were_scored(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(tmp_path / "data", tmp_path / "saved")
+    first = replace(plan, methods=(f"mine=images:{tmp_path / 'saved'}",))
+    other = replace(plan, methods=("mine=bicubic",))
+    assert [len(measured(p, monkeypatch)[1]) for p in (first, other, first, first)] == [6, 6, 6, 0]
+    written = read_rgb(tmp_path / "out" / "images" / "mine" / "A" / "p0.png")
+    assert np.array_equal(written, read_rgb(tmp_path / "data" / "A" / "p0.png"))
+    scores = replace(first, save_images=False)  # without pictures, those of before hold
+    assert [len(measured(replace(p, save_images=False), monkeypatch)[1]) for p in (scores, other)] == [0, 0]
+
+
+def test_a_picture_that_changes_while_others_are_measured_is_measured_again(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    original, changed = Journal.add_score, np.full((32, 40, 3), 7, np.uint8)
+
+    def add_score(self: Journal, score: Any, of: Any, picture: Any) -> None:
+        original(self, score, of, picture)
+        if (score.method, score.set, score.image) == ("again", "A", "p0"):
+            write_rgb(tmp_path / "data" / "A" / "p1.png", changed)  # long since in memory
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add_score", add_score)
+        run.run_benchmark(plan)
+    assert measured(plan, monkeypatch)[1] == [("bicubic", "A", "p1"), ("again", "A", "p1")]
+
+
+def test_a_file_that_cannot_be_read_is_one_failure(plan: Plan, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    shutil.copytree(tmp_path / "data", saved)
+    (saved / "A" / "p0.png").unlink()
+    (saved / "A" / "p0.png").mkdir()
+    plan = replace(plan, methods=(f"images:{saved}",), save_images=False)
+    for _ in range(2):
+        results = run.run_benchmark(plan)
+        assert [(failure["set"], failure["image"]) for failure in results["failures"]] == [("A", "p0")]
+
+
+@pytest.mark.parametrize("names", [("a/HR", "b/HR"), ("A", "A/")])
+def test_two_sets_of_one_name_are_refused(names: tuple[str, str], plan: Plan, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        shutil.copytree(tmp_path / "data" / "A", tmp_path / folder / "HR", dirs_exist_ok=True)
+    sets = tuple(str(tmp_path / name) if "HR" in name else name for name in names)
+    with pytest.raises(PlanError, match=r"two sets are called '(HR|A)'"):
+        run.run_benchmark(replace(plan, sets=sets))
 
 
 @pytest.mark.parametrize(
