@@ -130,15 +130,18 @@ def latest_checkpoint(root: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def expired(root: Path, keep_last: int, keep: set[int]) -> list[int]:
-    """The iterations of all checkpoints but the newest `keep_last` and those in `keep`."""
-    older = (int(path.name) for path in list_checkpoints(root)[:-keep_last])
-    return [iteration for iteration in older if iteration not in keep]
+def expired(root: Path, iteration: int, keep_last: int, keep: set[int]) -> list[int]:
+    """The iterations of all checkpoints up to `iteration` but the newest `keep_last` and those in `keep`.
+
+    Later ones were passed over as damaged when the run was continued: they count for nothing, and stay as they are.
+    """
+    past = [number for path in list_checkpoints(root) if (number := int(path.name)) <= iteration]
+    return [number for number in past[:-keep_last] if number not in keep]
 
 
-def prune(root: Path, keep_last: int, keep: set[int]) -> list[int]:
+def prune(root: Path, iteration: int, keep_last: int, keep: set[int]) -> list[int]:
     """Delete the expired checkpoints; returns their iterations."""
-    gone = expired(root, keep_last, keep)
+    gone = expired(root, iteration, keep_last, keep)
     for iteration in gone:
         remove_checkpoint(root, iteration)
     return gone

@@ -99,7 +99,8 @@ def _write(run: Run, state: dict[str, Any]) -> str | None:
         _save_weights(run, f"{experiment.iteration:08d}", weights)
         save_checkpoint(run.folder.checkpoints, experiment.iteration, state)
         keep = {run.best["iter"]} if run.best else set()
-        for iteration in expired(run.folder.checkpoints, experiment.options.logger.keep_last, keep):
+        keep_last = experiment.options.logger.keep_last
+        for iteration in expired(run.folder.checkpoints, experiment.iteration, keep_last, keep):
             run.weights_path(f"{iteration:08d}").unlink(missing_ok=True)
             remove_checkpoint(run.folder.checkpoints, iteration)
     except CheckpointError as error:

@@ -173,7 +173,7 @@ def test_the_newest_is_so_by_iteration_whatever_the_clock_said(tmp_path: Path) -
     found = latest_checkpoint(tmp_path)
     assert found is not None
     assert found[1]["iteration"] == 100_000_000
-    assert prune(tmp_path, 1, set()) == [3, 99_999_999]
+    assert prune(tmp_path, 100_000_000, 1, set()) == [3, 99_999_999]
 
 
 def test_one_of_the_same_iteration_is_there_until_the_new_one_is(
@@ -217,7 +217,7 @@ def test_pruning_that_dies_leaves_no_half_a_checkpoint(tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", dies)
         with pytest.raises(KeyboardInterrupt):
-            prune(tmp_path, 1, set())
+            prune(tmp_path, 3, 1, set())
     assert [p.name for p in list_checkpoints(tmp_path)] == ["00000002", "00000003"]
     clear_leftovers(tmp_path)
     assert _names(tmp_path) == ["00000002", "00000003"]
@@ -254,8 +254,9 @@ def test_what_counts_as_a_checkpoint(tmp_path: Path) -> None:
 def test_pruning_keeps_the_newest_and_the_best(keep_last: int, keep: set[int], gone: list[int], tmp_path: Path) -> None:
     for iteration in range(1, 6):
         save_checkpoint(tmp_path, iteration, {})
-    assert prune(tmp_path, keep_last, keep) == gone
-    assert [int(path.name) for path in list_checkpoints(tmp_path)] == [i for i in range(1, 6) if i not in gone]
+    save_checkpoint(tmp_path, 9, {})  # of before, passed over as damaged
+    assert prune(tmp_path, 5, keep_last, keep) == gone
+    assert [int(path.name) for path in list_checkpoints(tmp_path)] == [i for i in (*range(1, 6), 9) if i not in gone]
 
 
 def test_the_manifest_names_the_iteration(tmp_path: Path) -> None:
