@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model
 
 from mvmsr.config.errors import OptionsError, Problem
 from mvmsr.config.load import problems_of
-from mvmsr.config.schema import Component, Count, FileName, Optimizer, Positive, Section, _text
+from mvmsr.config.schema import Component, Count, FileName, HomePath, Optimizer, Positive, Section, _text
 from mvmsr.config.yaml_source import Keys, Source, apply_override, read_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -82,7 +82,7 @@ class NMDTrain(Section):
 class NMDPaths(Section):
     """Where runs go."""
 
-    experiments_root: str = "experiments"
+    experiments_root: HomePath = "experiments"
 
 
 class NMDLogger(Section):

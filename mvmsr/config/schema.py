@@ -7,6 +7,7 @@ checked against the class's constructor when the run is built. A key with nothin
 from __future__ import annotations
 
 import copy
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,8 @@ def _file_name(value: str) -> str:
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=LARGEST)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(gt=0, le=LARGEST)]
 FileName = Annotated[str, AfterValidator(_file_name)]
+HomePath = Annotated[str, AfterValidator(os.path.expanduser)]
+"""May begin with `~`."""
 
 
 class Section(BaseModel):
@@ -165,12 +168,12 @@ class Datasets(Section, extra="allow"):
 class Paths(Section):
     """Weights to begin with, and where runs go."""
 
-    pretrain_network_g: str | None = None
-    pretrain_network_d: str | None = None
-    pretrain_network_m: str | None = None
+    pretrain_network_g: HomePath | None = None
+    pretrain_network_d: HomePath | None = None
+    pretrain_network_m: HomePath | None = None
     param_key_g: str = "params_ema"
     strict_load_g: bool = True
-    experiments_root: str = "experiments"
+    experiments_root: HomePath = "experiments"
 
 
 class Train(Section, extra="allow"):

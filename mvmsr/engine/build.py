@@ -45,6 +45,7 @@ NETWORKS = {"network_g": "generator", "network_d": "discriminator", "network_m":
 
 # Iterations from which a minute of compilation pays on a CPU: SRResNet's become about a quarter shorter, those with a
 # metric network beside it a twentieth.
+_FUSED, _FUSED_ON = ("Adam", "AdamW", "SGD"), ("cuda", "cpu")
 _WORTH_COMPILING = 2_000
 _WORTH_COMPILING_METRIC_NET = 10_000
 
@@ -294,7 +295,7 @@ def _optimizer(options: TrainOptions, key: str, module: nn.Module, device: torch
     spec = getattr(options.train, key)
     args = {"lr": spec.lr, **spec.args}
     # A fused optimizer unscales float16's gradients within its step, too late for their norm and for clipping.
-    if "fused" not in args and spec.type in ("Adam", "AdamW", "SGD") and device.type in ("cuda", "cpu"):
+    if not {"fused", "foreach", "differentiable"} & set(args) and spec.type in _FUSED and device.type in _FUSED_ON:
         args["fused"] = precision != "16-mixed"
     if spec.type == "SGD" and any(map(is_sharded, module.parameters())):
         args["fused"] = False  # PyTorch's fused SGD does not take pieces
@@ -303,7 +304,7 @@ def _optimizer(options: TrainOptions, key: str, module: nn.Module, device: torch
         kind = with_contiguous_steps(kind)
     try:
         return kind([p for p in module.parameters() if p.requires_grad], **args)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise options.error(("train", key), f"{spec.type} refuses its arguments: {error}") from error
 
 

@@ -17,6 +17,17 @@ from mvmsr.registry import ARCHS, DATASETS, LOSSES, Registry, RegistryError, did
 
 _OBJECTIVE_KEYS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
 
+_ONLY_WITH = {
+    ("path", "pretrain_network_d"): "network_d",
+    ("path", "pretrain_network_m"): "network_m",
+    ("train", "net_d_iters"): "network_d",
+    ("train", "net_d_init_iters"): "network_d",
+    ("train", "match_after_iter"): "network_m",
+}
+
+_UNFIT_OPTIMIZERS = ("Optimizer", "LBFGS", "SparseAdam")
+"""No optimizer itself; one that runs the networks again within a step; one for sparse gradients."""
+
 
 def check(options: TrainOptions) -> None:
     """Check names, constructor arguments and combinations.
@@ -73,6 +84,7 @@ def _extractor(options: TrainOptions, keys: tuple[str, ...], spec: Component, co
 def _optimizer(options: TrainOptions, key: str) -> list[Problem]:
     spec: Any = getattr(options.train, key)
     known = [n for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)]
+    known = [name for name in known if name not in _UNFIT_OPTIMIZERS]
     if spec.type not in known:
         message = f"unknown optimizer {spec.type!r}.{did_you_mean(spec.type, known)} Known: {', '.join(known)}"
         return [options.problem(("train", key, "type"), message)]
@@ -115,6 +127,12 @@ def _objectives(options: TrainOptions) -> list[Problem]:
                 problems.append(options.problem(keys, f"{spec.type} needs {key}, which these options lack"))
     if problems:  # what trains nothing because of them is no problem of its own
         return problems
+    for (section, key), network in _ONLY_WITH.items():
+        owner = getattr(options, section)
+        is_set = getattr(owner, key) != type(owner).model_fields[key].default
+        if is_set and getattr(options, network) is None:
+            message = f"it is for {network}, which these options lack; add that, or take this out"
+            problems.append(options.problem((section, key), message))
     for key, network in _OBJECTIVE_KEYS.items():
         if getattr(options, key) is not None and network not in trained:
             example = {"network_g": "pixel_opt", "network_d": "gan_opt", "network_m": "triplet_opt"}[key]

@@ -174,3 +174,18 @@ def test_when_the_metric_network_is_compiled(
     long = {"compile": "auto", "train.total_iter": 20_000, "train.update": "simultaneous"}
     options = tiny_options(tmp_path, pictures, networks, {**long, **changes})
     assert _compiles_metric_net(options, torch.device(device), ALONE) is expected
+
+
+@pytest.mark.parametrize("argument", ["foreach", "differentiable"])
+def test_an_optimizer_that_cannot_be_fused_is_not(argument: str, pictures: Path, tmp_path: Path) -> None:
+    experiment = build(tiny_options(tmp_path, pictures, changes={f"train.optim_g.{argument}": True}))
+    group = experiment.players["generator"].optimizer.param_groups[0]
+    assert group[argument]
+    assert not group["fused"]
+
+
+def test_paths_may_begin_at_home(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    changes = {"path.pretrain_network_g": "~/g.pth", "path.experiments_root": "~/runs"}
+    path = tiny_options(tmp_path, pictures, changes=changes).path
+    assert (path.pretrain_network_g, path.experiments_root) == (f"{tmp_path}/g.pth", f"{tmp_path}/runs")

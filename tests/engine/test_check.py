@@ -133,6 +133,17 @@ TRIPLET = {"type": "DirectedTripletLoss", "margin": 1.5}
             "network_g:",
             "no loss term trains it; add one, such as train",
         ),
+        *(
+            ("G", {f"{s}.{k}": value}, f"{s}.{k}", f"{k}:", f"it is for {network}, which these options lack")
+            for s, k, value, network in (
+                ("path", "pretrain_network_d", "d.pth", "network_d"),
+                ("path", "pretrain_network_m", "m.pth", "network_m"),
+                ("train", "net_d_iters", 2, "network_d"),
+                ("train", "net_d_init_iters", 2, "network_d"),
+                ("train", "match_after_iter", 2, "network_m"),
+            )
+        ),
+        ("G", {"train.optim_g.type": "LBFGS"}, "train.optim_g.type", "type: LBFGS", "unknown optimizer 'LBFGS'."),
         (
             "G",
             {"train.update": "simultaneous", "precision": "16-mixed"},
