@@ -20,6 +20,11 @@ from mvmsr.atomic import write_whole
 log = logging.getLogger(__name__)
 
 
+def _widest(device: torch.device) -> torch.dtype:
+    """Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class RunningMeans:
     """Means of named scalars since the last report, kept on the device; part of a checkpoint."""
 
@@ -30,7 +35,7 @@ class RunningMeans:
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add one observation of each value."""
         for name, value in values.items():
-            value = value.detach().double()
+            value = value.detach().to(_widest(value.device))
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
@@ -49,7 +54,7 @@ class RunningMeans:
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Take up the observations of a checkpoint."""
-        self._sums = {k: v.to(device) for k, v in state["sums"].items()}
+        self._sums = {k: v.to(device, _widest(device)) for k, v in state["sums"].items()}
         self._counts = dict(state["counts"])
 
 

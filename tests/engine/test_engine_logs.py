@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import tensor
 
+from mvmsr.engine import logs
 from mvmsr.engine.logs import RunningMeans, StatsLog, read_stats
 
 
@@ -112,3 +113,8 @@ def test_tensorboard_mirrors_and_forgets_what_is_taken_back(tmp_path: Path) -> N
     events.Reload()
     seen = [(e.step, round(e.value, 3)) for e in events.Scalars("loss_g/pixel")]
     assert seen == [(1, 0.1), (2, 0.2), (3, 2.3), (4, 2.4)]
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float64), ("cuda", torch.float64), ("mps", torch.float32)])
+def test_sums_are_as_exact_as_the_device_allows(device: str, dtype: torch.dtype) -> None:
+    assert logs._widest(torch.device(device)) == dtype
