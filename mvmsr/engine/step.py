@@ -248,9 +248,11 @@ class Step:
         return View(self.networks, self.images, sr, shuffle, gt_needs_grad, self.observed, self.processes)
 
     def release(self) -> None:
-        """Let go of the generator's graph, whose buffers its update has used up."""
+        """Let go of all graphs: the generator's update has used up its own, and with `simultaneous` all are done."""
         if "sr" in self.__dict__:
             self.__dict__["sr"] = self.sr.detach()
+        for name in ("sr_leaf", "_one_view"):
+            self.__dict__.pop(name, None)
 
 
 def two_permutations(seed: tuple[int, int, int], count: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -308,6 +308,22 @@ def test_weights_of_a_term_in_two_objectives(make: Make) -> None:
     assert GANLoss(loss_weight=0.25).weight_for("discriminator") == 1.0
 
 
+@pytest.mark.parametrize("update", UPDATES)
+def test_a_part_that_is_done_is_out_of_memory(update: str, make: Make) -> None:
+    experiment = make("GD", {"train.update": update, "train.accumulate": 3})
+    logits: list[weakref.ref[Tensor]] = []
+    held: list[int] = []
+
+    def look(_: Any, __: Any, output: Tensor) -> None:
+        held.append(sum(ref() is not None for ref in logits))
+        logits.append(weakref.ref(output))
+
+    experiment.modules["discriminator"].register_forward_hook(look)
+    run_iteration(experiment, [random_images(seed=part) for part in range(3)])
+    assert len(held) >= 6
+    assert max(held) <= 1
+
+
 @pytest.mark.parametrize("update", ["alternating", "simultaneous"])
 @pytest.mark.parametrize("networks", ["G", "GD", "GM", "GDM"])
 def test_a_finished_iteration_is_out_of_memory_at_once(
