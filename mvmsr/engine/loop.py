@@ -30,7 +30,7 @@ from mvmsr.engine.rollback import go_back
 from mvmsr.engine.run import Detour, Run
 from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, require_free_run_dir
 from mvmsr.engine.saving import save_best_weights, try_to_save
-from mvmsr.engine.state import restore_state
+from mvmsr.engine.state import detour_of, restore_state
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.engine.validate import Validation, build_validation
 from mvmsr.hardware import processors_busy_elsewhere, thread_advice, usable_processors
@@ -124,7 +124,7 @@ def _begin(
             best = restore_state(experiment, means, state)
         except CheckpointError as error:
             raise CheckpointError(f"{error}. (The checkpoint is {path}.)") from error
-        detour = Detour(**state.get("detour", {}))
+        detour = detour_of(state, experiment)
         if change := data_change(state.get("data", {}), data):
             log.warning("%s", change)
         log.info("Continuing from %s", path)
@@ -258,11 +258,12 @@ def _score_and_keep(run: Run, stop: StopRequest) -> bool:
     run.stats.write(iteration, {f"val/{name}": value for name, value in scores.items()})
     log.info("iter %d  %s", iteration, "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
     experiment.processes.first("embedding held-out patches", lambda: _look_at_embeddings(run))
-    if not scores:
+    judge = run.validation.judge
+    if judge is None or judge[0] not in scores:  # a picture of that set failed
         return True
-    name, value = next(iter(scores.items()))
-    metric = run.validation.metrics[name.rpartition("/")[2]]
-    if not run.best or (value > run.best["value"]) == metric.higher_is_better:
+    name, metric = judge
+    value, before = scores[name], run.best if run.best.get("metric") == name else None
+    if before is None or (value > before["value"]) == metric.higher_is_better:
         problem = experiment.processes.first("saving the best weights", lambda: save_best_weights(run))
         if problem:
             log.error("iter %d  %s; the best weights stay those of before", iteration, problem)

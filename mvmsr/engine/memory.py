@@ -33,11 +33,12 @@ def advised_on_memory(options: TrainOptions, doing: str) -> Iterator[None]:
         spec, train = options.datasets.train, options.train
         batch, gt_size = spec.batch_size_per_gpu, int(spec.args.get("gt_size", 96))
         remedies = []
-        if batch > 1:
-            half, parts = batch // 2, train.accumulate * 2
+        least = 1 if options.network_m is None else 2  # a single embedding has no diameter
+        parts = next((n for n in range(2, batch // least + 1) if batch % n == 0), None)
+        if parts is not None:
             remedies.append(
-                f"datasets.train.batch_size_per_gpu={half} with train.accumulate={parts} (the same number of pictures "
-                "a step; batch statistics are then those of a part)"
+                f"datasets.train.batch_size_per_gpu={batch // parts} with train.accumulate={train.accumulate * parts} "
+                "(the same number of pictures a step; batch statistics are then those of a part)"
             )
         if gt_size > 2 * options.scale:
             smaller = gt_size // 2 // options.scale * options.scale
@@ -46,11 +47,11 @@ def advised_on_memory(options: TrainOptions, doing: str) -> Iterator[None]:
             remedies.append("precision=bf16-mixed (about half, where the device has it)")
         if options.val.embedding_patches > 64:
             remedies.append("val.embedding_patches=64, if it was a validation")
-        remedies.append("fewer features or blocks in network_g")
+        goes_on = f"lower one of these by --auto-resume --set ...: {'; '.join(remedies)}. Or " if remedies else ""
         raise NotEnoughMemoryError(
             f"not enough memory in {doing}, with batches of {batch} patches of {gt_size} pixels: "
-            f"{str(error).splitlines()[0] if str(error) else 'MemoryError'}. The last checkpoint is good. "
-            f"Lower one of these by --auto-resume --set ...: {'; '.join(remedies)}. --dry-run shows what a run takes."
+            f"{str(error).splitlines()[0] if str(error) else 'MemoryError'}. The last checkpoint is good: "
+            f"{goes_on}begin anew with fewer features or blocks in network_g. --dry-run shows what a run takes."
         ) from error
 
 

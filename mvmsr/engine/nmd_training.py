@@ -34,6 +34,7 @@ from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_dir import RunDir, RunExistsError
 from mvmsr.engine.run_lock import locked
+from mvmsr.engine.state import load_optimizer
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.hardware import pick_channels_last, pick_device, pick_precision
 from mvmsr.inference.weights import save_weights
@@ -249,11 +250,12 @@ def _save(run: NMDRun, folder: RunDir, stats: StatsLog, means: RunningMeans) -> 
         "iteration": run.iteration,
         "network": run.module.state_dict(),
         "optimizer": run.optimizer.state_dict(),
+        "optimizer_type": run.options.train.optim.type,
         "curriculum": run.curriculum.as_dict(),
         "means": means.state_dict(),
     }
     save_checkpoint(folder.checkpoints, run.iteration, state)
-    prune(folder.checkpoints, run.options.logger.keep_last, set())
+    prune(folder.checkpoints, run.iteration, run.options.logger.keep_last, set())
     save_weights(
         weights_path(run.options),
         run.module.state_dict(),
@@ -273,7 +275,7 @@ def _save(run: NMDRun, folder: RunDir, stats: StatsLog, means: RunningMeans) -> 
 def _restore(run: NMDRun, means: RunningMeans, state: dict[str, Any]) -> None:
     try:
         run.module.load_state_dict(state["network"])
-        run.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(run.optimizer, state["optimizer"], run.options.train.optim.type, state.get("optimizer_type"))
         found = state["curriculum"]
         run.curriculum = Curriculum(**{**found, "noisy": tuple(found["noisy"]), "blurry": tuple(found["blurry"])})
     except (RuntimeError, ValueError, KeyError, TypeError) as error:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from mvmsr.engine.build import Experiment, own_seed
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.run import Detour
 from mvmsr.engine.sharded_state import share_of_network, share_of_optimizer, whole_state
+
+log = logging.getLogger(__name__)
 
 
 def collect_state(
@@ -36,10 +40,12 @@ def collect_state(
         "networks": networks,
         "ema": ema,
         "optimizers": optimizers,
+        "optimizer_types": _optimizer_types(experiment),
         "scaler": experiment.fabric.strategy.precision.state_dict(),
         "rng": rng,
         "rng_of_others": rng_of_others,
         "batch_size": experiment.batch_size,
+        "accumulate": experiment.options.train.accumulate,
         "means": means.state_dict(),
         "best": best,
         "detour": {"rollbacks": detour.rollbacks, "batches": detour.batches},
@@ -51,8 +57,8 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
     """Put a checkpoint's state into a freshly built experiment; returns the best scores so far.
 
     Raises:
-        CheckpointError: the checkpoint belongs to other networks than the options describe, or its batches have
-            another size, all processes together, so that its position in the data means nothing here.
+        CheckpointError: the checkpoint belongs to other networks than the options describe, or its steps have
+            another number of pictures, all processes together, so that its position in the data means nothing here.
     """
     if missing := sorted({"archs", "networks", "optimizers", "rng", "means", "best"} - set(state)):
         raise CheckpointError(
@@ -60,7 +66,7 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
             "this one cannot continue; use that version, or begin another run from its weights "
             "(path.pretrain_network_g)"
         )
-    _require_batch_size(experiment, state.get("batch_size"))
+    _require_step_size(experiment, state.get("batch_size"), state.get("accumulate"))
     theirs, ours = state["archs"], _archs(experiment)
     if theirs != ours:
         raise CheckpointError(
@@ -75,7 +81,12 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
                 theirs_of_network = share_of_network(theirs_of_network, module)
                 theirs_of_optimizer = share_of_optimizer(theirs_of_optimizer, optimizer)
             module.load_state_dict(theirs_of_network)
-            optimizer.load_state_dict(theirs_of_optimizer)
+            load_optimizer(
+                optimizer,
+                theirs_of_optimizer,
+                _optimizer_types(experiment)[name],
+                state.get("optimizer_types", {}).get(name),
+            )
         if experiment.ema is not None:
             # Averaging that was switched on just now begins at the network itself.
             average = state["ema"] or state["networks"]["generator"]
@@ -109,16 +120,47 @@ def _restore_random_state(experiment: Experiment, states: list[dict[str, Any]]) 
         torch.cuda.set_rng_state(states[rank]["cuda"], experiment.device)
 
 
-def _require_batch_size(experiment: Experiment, theirs: int | None) -> None:
-    size, ours = experiment.processes.size, experiment.batch_size
-    if theirs is None or theirs == ours:  # older checkpoints do not say
+def detour_of(state: dict[str, Any], experiment: Experiment) -> Detour:
+    """That of a checkpoint, in batches of the experiment's size."""
+    detour = Detour(**state.get("detour", {}))
+    pictures = detour.batches * (state.get("batch_size") or experiment.batch_size)
+    return Detour(detour.rollbacks, -(-pictures // experiment.batch_size))
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any], kind: str, was: str | None) -> None:
+    """Take up a checkpoint's moments; settings (betas, weight decay, ...) are those of the options.
+
+    Args:
+        kind, was: type of the optimizer, and of that in the checkpoint where it is known; under another type the
+            moments begin anew.
+    """
+    if was is not None and was != kind:
+        log.warning("The optimizer was %s and is %s: its moments begin anew", was, kind)
         return
-    if theirs % size == 0:
-        remedy = f"continue with --set datasets.train.batch_size_per_gpu={theirs // size}"
+    pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
+    groups = [{**ours, "params": theirs["params"]} for theirs, ours in pairs]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+
+
+def _optimizer_types(experiment: Experiment) -> dict[str, str]:
+    keys = {"generator": "optim_g", "discriminator": "optim_d", "metric_net": "optim_m"}
+    return {name: getattr(experiment.options.train, keys[name]).type for name in experiment.players}
+
+
+def _require_step_size(experiment: Experiment, batch_size: int | None, accumulate: int | None) -> None:
+    size, parts = experiment.processes.size, experiment.options.train.accumulate
+    if batch_size is None:  # older checkpoints do not say
+        return
+    theirs, ours = batch_size * (accumulate or parts), experiment.batch_size * parts
+    if theirs == ours:
+        return
+    if theirs % (size * parts) == 0:
+        remedy = f"continue with --set datasets.train.batch_size_per_gpu={theirs // size // parts}"
     else:
-        remedy = f"continue with a number of processes that divides {theirs}"
+        remedy = f"continue with a number of processes, and of parts (train.accumulate), that divides {theirs}"
+    made_of = f"{parts} parts of " if parts > 1 else ""
     raise CheckpointError(
-        f"the run has batches of {theirs} pictures, but {ours // size} on each of {size} process"
+        f"the run has steps of {theirs} pictures, but {made_of}{ours // size // parts} on each of {size} process"
         f"{'es' if size > 1 else ''} make {ours}; {remedy}, or begin another run from its weights "
         "(path.pretrain_network_g)"
     )

@@ -42,6 +42,12 @@ class Validation:
     samples: int
     save_all: bool
 
+    @property
+    def judge(self) -> tuple[str, Metric] | None:
+        """What the best weights are the best by: the first metric on the first set, named as in the scores."""
+        found = next(iter(self.metrics.items()), None)
+        return None if found is None else (f"{self.sets[0].name}/{found[0]}", found[1])
+
     def score(self, experiment: Experiment, folder: Path, iteration: int, stop: StopRequest) -> dict[str, float] | None:
         """Mean scores as `Set5/psnr`; None when a stop was asked for meanwhile.
 

@@ -17,9 +17,8 @@ from mvmsr.engine.distributed_setup import cluster
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import RunningMeans, read_stats
 from mvmsr.engine.rehearsal import SetupError
-from mvmsr.engine.run import Detour
 from mvmsr.engine.run_dir import RunDir, warn_of_changes
-from mvmsr.engine.state import collect_state, restore_state
+from mvmsr.engine.state import collect_state, detour_of, restore_state
 
 _NOT_MADE_AGAIN = ("best", "data")
 """What a checkpoint holds that comes from validation and from the look at all pictures."""
@@ -148,7 +147,7 @@ def _replay(options: TrainOptions, path: Path, end: int, keep: Iterable[int]) ->
         best = restore_state(experiment, means, state)
     except CheckpointError as error:
         raise CheckpointError(f"{error}. (The checkpoint is {path}.)") from error
-    detour = Detour(**state.get("detour", {}))
+    detour = detour_of(state, experiment)
     parts, start, total = options.train.accumulate, experiment.iteration, options.train.total_iter
     batches = build_batches(options)
     records, states = [], {}

@@ -135,7 +135,7 @@ def test_another_batch_size_is_refused_with_the_remedy(gang: Gang, whole: Path, 
     errors = gang.run(run_share, options_file(tmp_path, pictures, "GDM", _changes(pictures, 4)), True)
     for error in errors:
         assert error.startswith(
-            "CheckpointError: the run has batches of 4 pictures, but 4 on each of 2 processes make 8; continue with "
+            "CheckpointError: the run has steps of 4 pictures, but 4 on each of 2 processes make 8; continue with "
             "--set datasets.train.batch_size_per_gpu=2, or begin another run"
         )
     with pytest.raises(CheckpointError, match=r"but 3 on each of 1 process make 3; .*batch_size_per_gpu=4"):

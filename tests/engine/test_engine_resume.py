@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from rich.console import Console
 from tiny_runs import assert_same_runs, comparable_stats, final_state, tiny_options
 
-from mvmsr.engine.checkpoint import CheckpointError, checkpoint_dir
+from mvmsr.engine.checkpoint import CheckpointError, checkpoint_dir, latest_checkpoint
 from mvmsr.engine.loop import train
 from mvmsr.engine.run_dir import RunExistsError
 
@@ -100,3 +101,65 @@ def test_changed_options_are_said_and_learning_rates_obeyed(
     decay = 5 / 14  # of the fifth update, below 0.5
     expected = decay * before + (1 - decay) * after
     assert state["ema"]["conv_last.bias"].tolist() == pytest.approx(expected.tolist())
+
+
+def test_settings_of_an_optimizer_are_obeyed(finished: Path, pictures: Path, tmp_path: Path, console: Console) -> None:
+    shutil.copytree(finished / "tiny", tmp_path / "tiny")
+    changes = {"train.total_iter": 5, "train.optim_g.betas": [0.5, 0.6], "train.optim_g.weight_decay": 0.5}
+    train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
+    optimizer = final_state(tmp_path / "tiny")["optimizers"]["generator"]
+    group = optimizer["param_groups"][0]
+    assert (tuple(group["betas"]), group["weight_decay"]) == ((0.5, 0.6), 0.5)
+    assert {float(state["step"]) for state in optimizer["state"].values()} == {5.0}
+
+
+@pytest.mark.parametrize("kind", ["SGD", "AdamW"])
+def test_another_optimizer_begins_without_moments(
+    kind: str, finished: Path, pictures: Path, tmp_path: Path, console: Console, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(finished / "tiny", tmp_path / "tiny")
+    changes = {"train.total_iter": 5, "train.optim_g": {"type": kind, "lr": 1e-3}}
+    with caplog.at_level(logging.WARNING):
+        train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
+    assert f"The optimizer was Adam and is {kind}: its moments begin anew" in caplog.text
+    state = final_state(tmp_path / "tiny")
+    assert state["iteration"] == 5
+    assert {float(v.get("step", 1)) for v in state["optimizers"]["generator"]["state"].values()} <= {1.0}
+
+
+def test_half_the_batch_in_twice_the_parts_goes_on_with_the_same_pictures(
+    pictures: Path, tmp_path: Path, console: Console
+) -> None:
+    changes: dict[str, Any] = {"network_g.bn": False, "train.optim_g": {"type": "SGD", "lr": 0.1}}
+    whole = train(tiny_options(tmp_path / "whole", pictures, changes=changes), console=console).root
+    shutil.copytree(whole, tmp_path / "tiny")
+    shutil.rmtree(checkpoint_dir(tmp_path / "tiny" / "checkpoints", 10))
+    changes |= {"datasets.train.batch_size_per_gpu": 1, "train.accumulate": 2}
+    train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
+    expected, found = (final_state(run)["networks"]["generator"] for run in (whole, tmp_path / "tiny"))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+
+
+def test_another_number_of_pictures_a_step_is_refused(
+    finished: Path, pictures: Path, tmp_path: Path, console: Console
+) -> None:
+    shutil.copytree(finished / "tiny", tmp_path / "tiny")
+    message = r"has steps of 2 pictures, but 2 parts of 2 on each of 1 process make 4; .*batch_size_per_gpu=1, or"
+    with pytest.raises(CheckpointError, match=message):
+        train(tiny_options(tmp_path, pictures, changes={"train.accumulate": 2}), auto_resume=True, console=console)
+
+
+def test_checkpoints_that_are_written_after_a_damaged_one_stay(
+    pictures: Path, tmp_path: Path, console: Console
+) -> None:
+    changes = {"logger.keep_last": 2}
+    run = train(tiny_options(tmp_path, pictures, changes=changes), console=console)
+    state = checkpoint_dir(run.checkpoints, 10) / "state.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    changes = {"logger.keep_last": 1, "train.total_iter": 8}
+    train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
+    found = latest_checkpoint(run.checkpoints)
+    assert found is not None
+    assert found[1]["iteration"] == 8
+    assert run.weights.joinpath("tiny_g_00000008.safetensors").is_file()

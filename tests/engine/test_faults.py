@@ -367,13 +367,16 @@ def test_pictures_that_changed_when_a_run_continues(
 def test_memory_that_is_not_there(before_iteration: Any, pictures: Path, tmp_path: Path, console: Console) -> None:
     before_iteration(5, lambda: torch.empty(1 << 58, dtype=torch.uint8).fill_(0))
     with pytest.raises(NotEnoughMemoryError) as caught:
-        train(_options(tmp_path, pictures), console=console)
+        train(_options(tmp_path, pictures, {"datasets.train.batch_size_per_gpu": 4}), console=console)
     text = str(caught.value)
-    assert "not enough memory in iteration 5, with batches of 2 patches of 16 pixels" in text
-    assert "datasets.train.batch_size_per_gpu=1 with train.accumulate=2" in text
+    assert "not enough memory in iteration 5, with batches of 4 patches of 16 pixels" in text
+    assert "datasets.train.batch_size_per_gpu=2 with train.accumulate=2" in text
     assert "datasets.train.gt_size=8" in text
     assert "precision=bf16-mixed" in text
     assert final_state(tmp_path / "tiny")["iteration"] == 3
+    smaller = {"datasets.train.batch_size_per_gpu": 2, "train.accumulate": 2}
+    train(_options(tmp_path, pictures, smaller), auto_resume=True, console=console)
+    assert final_state(tmp_path / "tiny")["iteration"] == 10
 
 
 @pytest.mark.parametrize(

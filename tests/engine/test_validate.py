@@ -101,6 +101,20 @@ def test_the_best_of_before_is_not_forgotten(scored: Any, pictures: Path, tmp_pa
     assert read_info(run.weights / "tiny_g_best.safetensors").extra["iterations"] == "1"
 
 
+def test_another_metric_begins_anew(scored: Any, pictures: Path, tmp_path: Path, console: Console) -> None:
+    scored({"made/psnr": 30.0}, {"made/psnr": 20.0}, {"made/psnr": 10.0}, {"made/ssim": 0.1}, {"made/ssim": 0.2}, {})
+    loop.train(tiny_options(tmp_path, pictures, changes=_changes(pictures)), console=console)
+    other = {**_changes(pictures, metrics=["ssim", "psnr"]), "train.total_iter": 6}
+    run = loop.train(tiny_options(tmp_path, pictures, changes=other), auto_resume=True, console=console)
+    assert final_state(run.root)["best"] == {"metric": "made/ssim", "value": 0.2, "iter": 5}
+
+
+def test_the_best_is_so_on_the_first_set(scored: Any, pictures: Path, tmp_path: Path, console: Console) -> None:
+    scored({"made/psnr": 20.0, "b/psnr": 30.0}, {"b/psnr": 31.0}, {"made/psnr": 21.0, "b/psnr": 29.0})
+    run = loop.train(tiny_options(tmp_path, pictures, changes=_changes(pictures)), console=console)
+    assert final_state(run.root)["best"] == {"metric": "made/psnr", "value": 21.0, "iter": 3}
+
+
 def test_a_set_without_scores_is_nobodys_best(scored: Any, pictures: Path, tmp_path: Path, console: Console) -> None:
     scored({}, {}, {})
     run = loop.train(tiny_options(tmp_path, pictures, changes=_changes(pictures)), console=console)
