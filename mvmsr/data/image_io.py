@@ -1,7 +1,7 @@
 """Reading picture files of any mode as RGB; and, by re-export, writing them.
 
-Pillow reads 8-bit files, with their colour profiles and EXIF; OpenCV reads the 16-bit ones, which Pillow would cut to
-8 bits. Both work on bytes in memory, so any path that the system accepts is fine.
+Pillow reads 8-bit files, and the colour profile and EXIF of all; `deep_decoding` reads the pixels of 16-bit ones. Both
+work on bytes in memory, so any path that the system accepts is fine.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from mvmsr.data.deep_decoding import BROKEN, decode_16_bit, is_16_bit
 from mvmsr.data.image_limits import MAX_PIXELS, check_pixels, file_bytes, opened
 from mvmsr.data.image_writing import WRITE_SUFFIXES, write_picture, write_rgb
 from mvmsr.data.picture import IMAGE_SUFFIXES, ImageError, Picture
-from mvmsr.data.png_chunks import chunks_fit
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -36,8 +35,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_ORIENTATION, _BITS_PER_SAMPLE, _WIDTH, _LENGTH = 0x0112, 258, 256, 257
-_BROKEN = "replace the file or take it out of the folder"
+_ORIENTATION, _WIDTH, _LENGTH = 0x0112, 256, 257
 _STRIP_PIXELS = 2**22
 _COUNTED_BYTES = 2**18
 
@@ -90,14 +88,14 @@ def read_picture(path: str | Path, max_pixels: int | None = None) -> Picture:
                 raise ImageError(
                     path, f"holds {_frames(image, length)} frames", "extract the frames into single pictures first"
                 )
-            is_16_bit = _is_16_bit(image, data)
-            if image.mode == "F" or (image.mode == "I" and not is_16_bit):
+            deep = is_16_bit(image, data)
+            if image.mode == "F" or (image.mode == "I" and not deep):
                 raise ImageError(path, "holds 32-bit values", "convert it to a 16-bit PNG or TIFF first")
             icc_profile = image.info.get("icc_profile")
-            if is_16_bit:
-                orientation = 1 if image.format == "TIFF" else _orientation(image)  # OpenCV turns a TIFF by itself
+            if deep:
                 exif = _upright_exif(image)
-                pixels, grey = _decode_16_bit(path, data), False
+                pixels, is_upright = decode_16_bit(path, image, data)
+                orientation, grey = 1 if is_upright else _orientation(image), False
             else:
                 image.load()
                 orientation = _orientation(image)  # Pillow turns a TIFF by itself, and then says so
@@ -119,7 +117,7 @@ def _named_errors(path: str | Path) -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(path, "is not a picture in a known format, or is damaged", _BROKEN) from error
+        raise ImageError(path, "is not a picture in a known format, or is damaged", BROKEN) from error
     except Image.DecompressionBombError as error:
         raise ImageError(path, "is too large to be decoded safely", "cut it into parts first") from error
     except MemoryError as error:
@@ -127,7 +125,7 @@ def _named_errors(path: str | Path) -> Iterator[None]:
     except Exception as error:  # decoders raise whatever they stumble over; they share no other base class
         if isinstance(error, OSError) and error.strerror is not None:
             raise ImageError(path, f"cannot be read ({error.strerror})", "check the path and its rights") from error
-        raise ImageError(path, f"is truncated or damaged ({str(error)[:200]})", _BROKEN) from error
+        raise ImageError(path, f"is truncated or damaged ({str(error)[:200]})", BROKEN) from error
 
 
 def _frames(image: Image.Image, length: int) -> str:
@@ -154,32 +152,6 @@ def _orientation(image: Image.Image) -> int:
         log.info("the EXIF block cannot be read (%s)", error)
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def _is_16_bit(image: Image.Image, data: bytes) -> bool:
-    if image.format == "PNG":
-        return data[24] == 16  # the bit depth in the header; Pillow shows 16-bit RGB as plain RGB
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE, 8)  # type: ignore[attr-defined]
-        return max(bits if isinstance(bits, tuple) else (bits,)) == 16
-    return image.mode.startswith("I")  # 16-bit PGM and the like
-
-
-def _decode_16_bit(path: str | Path, data: bytes) -> np.ndarray:
-    """(H, W, C) uint16 with C 1, 3 or 4, RGB order."""
-    if data.startswith(b"\x89PNG") and not chunks_fit(data):
-        raise ImageError(path, "is truncated or damaged", _BROKEN)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or not pixels.size:
-        raise ImageError(path, "is truncated or damaged", _BROKEN)
-    if pixels.dtype != np.uint16:
-        raise ImageError(path, f"holds {pixels.dtype} values", "convert it to a 16-bit PNG or TIFF first")
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[2] == 3:
-        return pixels[..., ::-1]
-    if pixels.shape[2] == 4:
-        return pixels[..., [2, 1, 0, 3]]
-    return pixels
 
 
 def _decode_8_bit(image: Image.Image, icc_profile: bytes | None) -> tuple[np.ndarray, bool, bytes | None]:
