@@ -7,6 +7,7 @@ Most file systems rename over an existing file in one step. None does so over a 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -33,7 +34,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def put_in_place(new: Path, path: Path) -> None:
-    """Rename the file or folder `new` to `path`, which may exist and lies on the same disk; its folder is synced."""
+    """Rename the file or folder `new` to `path`, which may exist and lies on the same disk; its folder is synced.
+
+    Raises:
+        IsADirectoryError: a file is to replace a folder.
+    """
+    if path.is_dir() and not new.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     old = path.with_name(f".{path.name}{_OLD}")
     if new.is_dir() and path.exists():
         _exchange(new, path, old)

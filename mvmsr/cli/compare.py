@@ -25,14 +25,18 @@ def command(
     from mvmsr.cli.errors import shown_as_messages
 
     console = Console()
+    written = [] if out is None else [out / name for name in ("results.json", "results.csv", "comparison.md")]
     with shown_as_messages(ResultsError, OSError):
+        if same := {path.resolve() for path in written} & {path.resolve() for path in files}:
+            raise ResultsError(f"{same.pop()} would be replaced by the comparison; name another --out")
         results = compare_files(files)
         for table in rich_tables(results, console.width):
             console.print(table)
         console.print(statistics_table(results))
-        if out is not None:
-            write_results(out / "results.json", results)
-            write_text(out / "results.csv", to_csv(results))
-            write_text(out / "comparison.md", to_markdown(results) + "\n" + statistics_markdown(results))
-            for name in ("results.json", "results.csv", "comparison.md"):
-                console.print(f"wrote {out / name}", highlight=False, markup=False, soft_wrap=True)
+        if written:
+            as_json, as_csv, as_markdown = written
+            write_results(as_json, results)
+            write_text(as_csv, to_csv(results))
+            write_text(as_markdown, to_markdown(results) + "\n" + statistics_markdown(results))
+        for path in written:
+            console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)

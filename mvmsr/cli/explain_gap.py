@@ -27,7 +27,10 @@ def command(
     ] = None,
     scale: Annotated[int, typer.Option(help="Magnification.")] = 4,
     top: Annotated[int, typer.Option(min=1, help="How many conventions to show.")] = 10,
-    json: Annotated[Optional[Path], typer.Option(help="Write every convention and its figures here.")] = None,  # noqa: UP045
+    json: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(dir_okay=False, help="Write every convention and its figures here."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
 ) -> None:

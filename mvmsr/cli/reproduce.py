@@ -59,7 +59,7 @@ def command(
     ] = None,
     document: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Also put the table into this Markdown file, in its own section."),
+        typer.Option(dir_okay=False, help="Also put the table into this Markdown file, in its own section."),
     ] = None,
 ) -> None:
     """Train what is missing of a table, benchmark it on the four sets, and compare it with what is published.

@@ -80,7 +80,10 @@ def command(
         Optional[str],  # noqa: UP045
         typer.Option(help="Folder for results.json, .csv, .md and .tex, pictures, plots and report.html."),
     ] = None,
-    json: Annotated[Optional[Path], typer.Option(help="Also write results.json here.")] = None,  # noqa: UP045
+    json: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(dir_okay=False, help="Also write results.json here."),
+    ] = None,
     scale: Annotated[Optional[int], typer.Option(help="Magnification.", show_default="4")] = None,  # noqa: UP045
     lq: Annotated[
         Optional[str],  # noqa: UP045

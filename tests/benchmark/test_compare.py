@@ -131,6 +131,15 @@ def test_command_prints_and_writes(tmp_path: Path) -> None:
     assert "10,000 resamples, seed 0" in markdown
 
 
+def test_an_input_is_never_replaced(tmp_path: Path) -> None:
+    paths = write(tmp_path, results=results({"mine": BETTER}), old=results({"mine": WORSE}))
+    before = paths[0].read_text()
+    code, output = invoke(*paths, "--out", paths[0].parent)
+    assert code == 1
+    assert "would be replaced by the comparison; name another --out" in " ".join(output.split())
+    assert paths[0].read_text() == before
+
+
 def test_too_few_and_undecided_are_said(tmp_path: Path) -> None:
     few = compare_files(write(tmp_path, a=results({"m": BETTER[:2], "n": BICUBIC[:2]})))
     assert few["statistics"][0]["better"] is None

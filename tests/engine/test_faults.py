@@ -258,6 +258,14 @@ def test_an_exchange_is_finished_or_undone(died_after: int, tmp_path: Path, monk
     assert list(tmp_path.glob(".*.old")) == []
 
 
+def test_a_file_never_takes_a_folders_place(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match="run"):
+        write_whole(folder, b"a report")
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "checkpoints"]
+
+
 def test_what_cannot_be_replaced_stays(tmp_path: Path) -> None:
     new, path = tmp_path / "new", tmp_path / "path"
     path.write_text("old")
