@@ -103,11 +103,15 @@ def load_state(path: str | Path, prefer: str = "params_ema") -> dict[str, Tensor
 
 
 def find_weights(path_or_name: str | Path) -> Path:
-    """The weights file that a user means: a file, a run directory (its newest weights), or a built-in name.
+    """The weights file that a user means: a built-in name, a file, or a run directory (its newest weights).
+
+    A folder of a built-in's name, such as one for its results, does not hide it; `./NAME` means the folder.
 
     Raises:
         WeightsError: there is no such file, run or name; the message lists the built-in names.
     """
+    if str(path_or_name) in (names := builtin_names()):
+        return BUILTIN_DIR / f"{path_or_name}.safetensors"
     path = Path(path_or_name)
     if is_file(path):
         return path
@@ -119,8 +123,6 @@ def find_weights(path_or_name: str | Path) -> Path:
                 "Name a weights file, or a run directory whose training has saved at least once"
             )
         return max(files, key=_age)
-    if str(path_or_name) in (names := builtin_names()):
-        return BUILTIN_DIR / f"{path_or_name}.safetensors"
     listed = f"Built-in names: {', '.join(names)}." if names else NO_BUILTIN
     raise WeightsError(
         f"{str(path_or_name)[:_LONGEST_NAME]}: neither a file, nor a run directory, nor a built-in name."

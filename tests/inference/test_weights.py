@@ -171,6 +171,15 @@ def test_built_in_names_are_found_and_suggested(weights: Path, monkeypatch: pyte
         find_weights("tinny")
 
 
+def test_a_folder_does_not_hide_a_built_in_name(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_room, "BUILTIN_DIR", weights.parent)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert find_weights("tiny") == weights
+    with pytest.raises(WeightsError, match="no weights/"):
+        find_weights("./tiny")
+
+
 def test_a_directory_without_weights(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no weights/\*\.safetensors"):
         find_weights(tmp_path)
