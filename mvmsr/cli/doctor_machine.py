@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvmsr.cli.doctor_findings import Finding, State
+from mvmsr.container_memory import container_memory
 
 if TYPE_CHECKING:
     import torch
@@ -181,13 +182,8 @@ def free_memory() -> int | None:
     except (OSError, KeyError, ValueError):
         if "SC_AVPHYS_PAGES" in os.sysconf_names:
             found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit, used = ((group / name).read_text() for name in ("memory.max", "memory.current"))
-        found.append(max(0, int(limit) - int(used)))
-    except (OSError, ValueError):  # no such group, or no limit: `max`
-        pass
-    return min(found, default=None)
+    left = container_memory()
+    return min(found if left is None else [*found, left], default=None)
 
 
 def _threads(threads: int) -> Finding:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from mvmsr.container_memory import container_memory
+
 FALLBACK_TILE = 256
 MIN_TILE = 16
 MAX_TILE = {"cuda": 1024}
@@ -73,7 +75,7 @@ def free_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + cached
     if device.type != "cpu":
         return None
-    known = [amount for amount in (_system_memory(), _container_memory()) if amount is not None]
+    known = [amount for amount in (_system_memory(), container_memory()) if amount is not None]
     return min(known) if known else None
 
 
@@ -139,13 +141,3 @@ def _system_memory() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
-
-
-def _container_memory() -> int | None:
-    """What the control group leaves, where there is a limit: /proc/meminfo shows the whole machine's memory."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (group / "memory.max").read_text().strip(), (group / "memory.current").read_text().strip()
-    except OSError:
-        return None
-    return max(int(limit) - int(used), 0) if limit.isdigit() and used.isdigit() else None
