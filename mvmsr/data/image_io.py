@@ -162,7 +162,7 @@ def _decode_8_bit(image: Image.Image, icc_profile: bytes | None) -> tuple[np.nda
     )
     if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa"):
         # CMYK, LAB, YCbCr, HSV: the profile describes that space, not the RGB that we make of it.
-        image, icc_profile = _to_srgb(image, icc_profile), None
+        image, icc_profile = to_srgb(image, icc_profile), None
     mode = ("LA" if has_alpha else "L") if grey else ("RGBA" if has_alpha else "RGB")
     return _as_array(image, mode), grey, icc_profile
 
@@ -180,7 +180,8 @@ def _as_array(image: Image.Image, mode: str) -> np.ndarray:
     return pixels
 
 
-def _to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
+def to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
+    """RGB of CMYK, LAB, YCbCr or HSV, through its profile where that works."""
     if icc_profile:
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))

@@ -88,7 +88,7 @@ def _encode_8_bit(path: Path, picture: Picture, kind: str, quality: int) -> byte
     if kind == "TIFF":
         options["compression"] = "tiff_adobe_deflate"
     if kind != "BMP":
-        if picture.icc_profile and _profile_fits(picture):
+        if picture.icc_profile and _profile_fits(picture, grey=pixels.ndim == 2 or pixels.shape[2] <= 2):
             options["icc_profile"] = picture.icc_profile
         if picture.exif and kind != "TIFF":  # in a TIFF the tags are the file's own structure
             options["exif"] = picture.exif
@@ -111,7 +111,9 @@ def _encode_16_bit(path: Path, picture: Picture, kind: str, quality: int) -> byt
         raise ImageError(path, f"cannot be encoded as 16-bit {kind}", "choose .png")
     data = encoded.tobytes()
     if kind == "PNG":
-        return _with_metadata(data, picture.icc_profile if _profile_fits(picture) else None, picture.exif)
+        return _with_metadata(
+            data, picture.icc_profile if _profile_fits(picture, grey=pixels.ndim == 2) else None, picture.exif
+        )
     if picture.icc_profile or picture.exif:
         log.warning("%s: a 16-bit TIFF is written without its colour profile and EXIF; choose .png to keep them", path)
     return data
@@ -122,10 +124,10 @@ def _one_channel(rgb: np.ndarray) -> np.ndarray:
     return ((rgb.astype(np.uint32).sum(axis=2) + 1) // 3).astype(rgb.dtype)
 
 
-def _profile_fits(picture: Picture) -> bool:
+def _profile_fits(picture: Picture, grey: bool) -> bool:
     """Whether the profile's colour space (bytes 16 to 20 of its header) is that of the pixels as written."""
     space = (picture.icc_profile or b"")[16:20]
-    return space == (b"GRAY" if picture.grey else b"RGB ")
+    return space == (b"GRAY" if grey else b"RGB ")
 
 
 def _with_metadata(png: bytes, icc_profile: bytes | None, exif: bytes | None) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageOps
 
+from mvmsr.data.image_io import to_srgb
 from mvmsr.data.picture import Picture
 
 
@@ -51,9 +52,10 @@ def picture_of_image(image: Image.Image) -> Picture:
     grey = upright.mode in ("1", "L", "LA", "La")
     has_alpha = upright.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in upright.info
     mode = ("LA" if has_alpha else "L") if grey else ("RGBA" if has_alpha else "RGB")
+    if upright.mode in ("CMYK", "LAB", "YCbCr", "HSV"):  # the profile is of that space, not of our RGB
+        upright, profile = to_srgb(upright, profile), None
     made = picture_of_array(np.asarray(upright.convert(mode)))
-    fits = upright.mode not in ("CMYK", "LAB", "YCbCr", "HSV")
-    return Picture(made.rgb, made.alpha, made.grey, profile if fits else None)
+    return Picture(made.rgb, made.alpha, made.grey, profile)
 
 
 def image_of_picture(picture: Picture) -> Image.Image:

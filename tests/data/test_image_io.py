@@ -258,3 +258,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, picture, monkeypatch
         write_rgb(path, picture(8, 8, seed=1))
     np.testing.assert_array_equal(read_rgb(path), picture(8, 8))
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(("suffix", "kept"), [(".png", True), (".jpg", True), (".webp", False)])
+def test_a_grey_profile_stays_with_one_channel(tmp_path: Path, suffix: str, kept: bool):
+    profile = b"\0" * 16 + b"GRAY" + b"\0" * 108
+    write_picture(tmp_path / f"a{suffix}", Picture(np.full((4, 4, 3), 9, np.uint8), grey=True, icc_profile=profile))
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        assert ("icc_profile" in image.info) == kept
+        assert (image.mode == "L") == kept

@@ -49,6 +49,15 @@ def test_an_export_that_differs_is_thrown_away(weights: Path, tmp_path: Path) ->
     assert path.read_text() == "the one before"
 
 
+def test_a_network_that_gives_nan_is_not_exported(weights: Path, tmp_path: Path) -> None:
+    module, info = load_generator(weights)
+    with torch.no_grad():
+        next(module.parameters()).fill_(float("nan"))
+    with pytest.raises(WeightsError, match="differs from its source by nan"):
+        export(module, info, "pth", tmp_path / "model.pth")
+    assert not (tmp_path / "model.pth").exists()
+
+
 @pytest.mark.parametrize(
     ("to", "name", "message"), [("tflite", "a.tflite", "unknown format"), ("pth", "a.safetensors", "end in .pth")]
 )

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageCms
 
 from mvmsr.archs import SRResNet
-from mvmsr.inference import Restorer, Upscaler
+from mvmsr.inference import Restorer, Upscaler, in_memory
 from mvmsr.inference.in_memory import array_of_picture, image_of_picture, picture_of_array, picture_of_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -49,6 +49,8 @@ def test_images_of_other_modes() -> None:
     assert ours.upscale_image(palette).mode == "RGB"
     palette.info["transparency"] = 0
     assert ours.upscale_image(palette).mode == "RGBA"
+    cmyk = Image.fromarray(_noise(6, 8, 4), "CMYK")
+    assert ours.upscale_image(cmyk).mode == "RGB"
     deep = Image.fromarray(_noise(6, 8, dtype=np.uint16))
     enlarged = ours.upscale_image(deep)
     assert (enlarged.mode, enlarged.size) == ("I;16", (16, 12))
@@ -72,3 +74,17 @@ def test_tensors(network: SRResNet) -> None:
     for wrong in (torch.rand(2, 1, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8), torch.rand(4, 4)):
         with pytest.raises(ValueError, match="expected a float tensor"):
             ours.upscale_tensor(wrong)
+
+
+def test_a_profile_is_used_as_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+        calls.append((image.mode, profile))
+        return image.convert("RGB")
+
+    monkeypatch.setattr(in_memory, "to_srgb", to_srgb)
+    image = Image.fromarray(_noise(6, 8, 4), "CMYK")
+    image.info["icc_profile"] = b"of the printer"
+    assert picture_of_image(image).icc_profile is None
+    assert calls == [("CMYK", b"of the printer")]
