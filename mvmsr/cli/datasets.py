@@ -57,7 +57,7 @@ def prepare(
             with Progress(*columns, console=console, transient=True) as bar:
                 task = bar.add_task("downloading", total=None)
                 folder = fetch(known, data_root, lambda have, total: bar.update(task, completed=have, total=total))
-    except PrepareError as error:
+    except (PrepareError, OSError) as error:
         Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
     if not _report(console, folder, 4, decode=False):

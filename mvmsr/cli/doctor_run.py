@@ -28,11 +28,16 @@ def check_run(root: Path) -> Iterator[Finding]:
 
 def _options(root: Path) -> Finding:
     from mvmsr.config import OptionsError, load
+    from mvmsr.config.nmd_options import is_nmd, load_nmd
 
     if not (root / "options.yml").is_file():
         remedy = "copy the options file that the run was started with to this place"
         return Finding("Run", "options", State.broken, "options.yml is missing", remedy)
     try:
+        if is_nmd(root / "options.yml"):
+            nmd = load_nmd(root / "options.yml")
+            text = f"{nmd.network.type}, a naturalness discriminator, {nmd.train.total_iter:,} iterations at most"
+            return Finding("Run", "options", State.ok, text, values={"total_iter": nmd.train.total_iter})
         options = load(root / "options.yml")
     except OptionsError as error:
         remedy = "mend the file, or continue with the version that wrote it (see its first line)"
@@ -104,15 +109,20 @@ def _checkpoints(root: Path, logged: int) -> Iterator[Finding]:
 
 def _weights(root: Path) -> Iterator[Finding]:
     """Every weights file: its description, and its tensors in the network that it names."""
-    from mvmsr.inference.weights import WeightsError, load_generator
+    from mvmsr.inference.weights import WeightsError, load_generator, load_state, read_info
+    from mvmsr.registry import ARCHS
 
     files = sorted((root / "weights").glob("*.safetensors"))
     if not files:
         yield Finding("Run", "weights", State.note, "none saved yet")
     for path in files:
         try:
-            _, info = load_generator(path)
-        except WeightsError as error:
+            info = read_info(path)
+            if info.arch == "NMD":
+                ARCHS.get(info.arch)(**info.args).load_state_dict(load_state(path))
+            else:
+                _, info = load_generator(path)
+        except (WeightsError, RuntimeError) as error:
             yield Finding("Run", "weights", State.broken, str(error))
             continue
         after = (

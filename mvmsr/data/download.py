@@ -142,11 +142,11 @@ def extract_folder(archive: Path, provides: str, keep: Sequence[str], target: Pa
         DownloadError: the archive is damaged, lacks the folder, or has entries that point outside (absolute names,
             `..`, links); nothing is written then.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(archive) as opened:
             chosen = _choose(opened, archive, PurePosixPath(provides), keep)
             _check_space(target, sum(member.file_size for member in chosen))
-            target.parent.mkdir(parents=True, exist_ok=True)
             aside = target.parent / f".{uuid.uuid4().hex}.part"
             try:
                 aside.mkdir()

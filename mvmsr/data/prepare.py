@@ -105,6 +105,7 @@ def fetch(known: KnownSet, data_root: Path | None = None, progress: Progress | N
         if (found := _count(target)) >= archive.pictures:
             log.info("%s is complete (%d pictures)", target, found)
             continue
+        _refuse_dangling(folder)
         if target.exists():
             raise PrepareError(
                 f"{target} is there with {found} of {archive.pictures} pictures; move it away or complete it"
@@ -136,6 +137,7 @@ def adopt(known: KnownSet, source: Path, data_root: Path | None = None, scale: i
     if report.problems:
         raise PrepareError("\n".join([f"{source} has problems:", *report.problems]))
     target = data_root_or_default(data_root) / known.name
+    _refuse_dangling(target)
     if target.exists():
         if target.resolve() == source.resolve():
             return target
@@ -147,6 +149,11 @@ def adopt(known: KnownSet, source: Path, data_root: Path | None = None, scale: i
         log.info("cannot link (%s); copying", error)
         shutil.copytree(source, target)
     return target
+
+
+def _refuse_dangling(folder: Path) -> None:
+    if folder.is_symlink() and not folder.exists():
+        raise PrepareError(f"{folder} is a link to {os.readlink(folder)}, which is gone; remove the link")
 
 
 def check(folder: Path, scale: int = 4, decode: bool = False) -> CheckReport:

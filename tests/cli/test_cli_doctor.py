@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from mvmsr import pretrained
-from mvmsr.archs import SRResNet
+from mvmsr.archs import NMD, SRResNet
 from mvmsr.cli import doctor, doctor_machine
 from mvmsr.data.image_io import write_rgb
 from mvmsr.engine.checkpoint import save_checkpoint
@@ -210,6 +210,24 @@ def test_a_sound_run_is_told_to_be_so(trained: Path) -> None:
     assert checkpoints["values"] == {"iterations": [10, 20]}
     assert "goes on from iteration 20; 10 logged iterations after it would be repeated" in checkpoints["text"]
     assert "after 20 iterations" in found["Run", "weights"][0]["text"]
+
+
+def test_a_sound_discriminator_is_told_to_be_so(tmp_path: Path) -> None:
+    root = tmp_path / "nmd"
+    root.mkdir()
+    example = Path(__file__).parents[2] / "options" / "reproduce" / "cpu" / "nmd_cpu.yml"
+    (root / "options.yml").write_text(example.read_text())
+    (root / "stats.jsonl").write_text(json.dumps({"iter": 10, "loss": 1.0}) + "\n")
+    save_checkpoint(root / "checkpoints", 10, {"iteration": 10})
+    state = NMD(num_feat=8).state_dict()
+    save_weights(root / "weights" / "nmd.safetensors", state, "NMD", {"num_feat": 8}, 1, {"iterations": "10"})
+    status, found = _findings(root, "--no-data")
+    assert status == 0, found
+    assert found["Run", "options"][0]["values"] == {"total_iter": 6000}
+    assert "NMD" in found["Run", "weights"][0]["text"]
+    state.popitem()
+    save_weights(root / "weights" / "nmd.safetensors", state, "NMD", {"num_feat": 8}, 1, {"iterations": "10"})
+    assert _findings(root, "--no-data")[0] == 1
 
 
 def _cut(path: Path) -> None:

@@ -312,6 +312,24 @@ def test_adopt_links_a_good_folder_and_refuses_others(tmp_path: Path, made_set, 
         adopt(known_sets()["Set14"], mine, tmp_path / "root")
 
 
+def test_links_that_lead_nowhere_and_roots_that_cannot_be_made(tmp_path: Path, made_set):
+    mine = made_set("mine")
+    folder = adopt(known_sets()["Set5"], mine, tmp_path / "root")
+    mine.rename(tmp_path / "moved")
+    for prepare_it in (
+        lambda: adopt(known_sets()["Set5"], tmp_path / "moved", tmp_path / "root"),
+        lambda: fetch(known_sets()["Set5"], tmp_path / "root"),
+    ):
+        with pytest.raises(PrepareError, match=r"root/Set5 is a link to .*mine, which is gone; remove the link"):
+            prepare_it()
+    folder.unlink()
+    (tmp_path / "file").write_bytes(b"")
+    result = CliRunner().invoke(
+        app, ["prepare", "Set5", "--from", str(tmp_path / "moved"), "--data-root", str(tmp_path / "file" / "root")]
+    )
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+
+
 def test_adopt_copies_where_links_are_not_possible(tmp_path: Path, made_set, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object, **__: object) -> None:
         raise OSError("links are not allowed")
