@@ -93,9 +93,10 @@ def read_picture(path: str | Path, max_pixels: int | None = None) -> Picture:
                 raise ImageError(path, "holds 32-bit values", "convert it to a 16-bit PNG or TIFF first")
             icc_profile = image.info.get("icc_profile")
             if deep:
+                orientation = _orientation(image)
                 exif = _upright_exif(image)
                 pixels, is_upright = decode_16_bit(path, image, data)
-                orientation, grey = 1 if is_upright else _orientation(image), False
+                orientation, grey = 1 if is_upright else orientation, False
             else:
                 image.load()
                 orientation = _orientation(image)  # Pillow turns a TIFF by itself, and then says so

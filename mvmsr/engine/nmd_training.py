@@ -275,7 +275,10 @@ def _save(run: NMDRun, folder: RunDir, stats: StatsLog, means: RunningMeans) -> 
 def _restore(run: NMDRun, means: RunningMeans, state: dict[str, Any]) -> None:
     try:
         run.module.load_state_dict(state["network"])
-        load_optimizer(run.optimizer, state["optimizer"], run.options.train.optim.type, state.get("optimizer_type"))
+        spec = run.options.train.optim
+        load_optimizer(run.optimizer, state["optimizer"], spec.type, state.get("optimizer_type"))
+        for group in run.optimizer.param_groups:
+            group["lr"] = spec.lr
         found = state["curriculum"]
         run.curriculum = Curriculum(**{**found, "noisy": tuple(found["noisy"]), "blurry": tuple(found["blurry"])})
     except (RuntimeError, ValueError, KeyError, TypeError) as error:

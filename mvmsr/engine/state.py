@@ -128,7 +128,7 @@ def detour_of(state: dict[str, Any], experiment: Experiment) -> Detour:
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any], kind: str, was: str | None) -> None:
-    """Take up a checkpoint's moments; settings (betas, weight decay, ...) are those of the options.
+    """Take up a checkpoint's moments and learning rate; other settings (betas, ...) are those of the options.
 
     Args:
         kind, was: type of the optimizer, and of that in the checkpoint where it is known; under another type the
@@ -138,7 +138,7 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any], kind: str, was: 
         log.warning("The optimizer was %s and is %s: its moments begin anew", was, kind)
         return
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
-    groups = [{**ours, "params": theirs["params"]} for theirs, ours in pairs]
+    groups = [{**ours, **{key: theirs[key] for key in ("params", "lr")}} for theirs, ours in pairs]
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 

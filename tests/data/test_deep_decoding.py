@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from mvmsr.data.image_io import ImageError, image_size, read_picture
 
@@ -130,3 +131,12 @@ def test_one_colour_of_a_png_may_be_transparent(colour_type: int, channels: int,
     np.testing.assert_array_equal(picture.alpha, expected)
     np.testing.assert_array_equal(picture.rgb[..., :channels], pixels)
     assert picture.grey == (channels == 1)
+
+
+def test_a_turned_png_is_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RGB[..., 0]).save(tmp_path / "a.png", exif=exif.tobytes())
+    picture = read_picture(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.rgb[..., 0], np.rot90(RGB[..., 0], -1))
+    assert picture.rgb.shape[:2] == image_size(tmp_path / "a.png")
