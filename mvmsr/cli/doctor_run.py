@@ -122,7 +122,7 @@ def _weights(root: Path) -> Iterator[Finding]:
                 ARCHS.get(info.arch)(**info.args).load_state_dict(load_state(path))
             else:
                 _, info = load_generator(path)
-        except (WeightsError, RuntimeError) as error:
+        except (WeightsError, RuntimeError, TypeError) as error:
             yield Finding("Run", "weights", State.broken, str(error))
             continue
         after = (

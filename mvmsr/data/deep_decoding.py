@@ -79,10 +79,11 @@ def _decode_tiff(path: str | Path, image: Image.Image, data: bytes) -> tuple[np.
 
 
 def _divided_by_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Colours as they are without their alpha, the last channel; those that are fully transparent stay as stored."""
     divided = pixels.copy()
     for row, alpha in zip(divided, pixels[..., -1:].astype(np.uint64), strict=True):
         full = (row[:, :-1] * np.uint64(WHITE) + alpha // np.uint64(2)) // np.maximum(alpha, np.uint64(1))
-        row[:, :-1] = full.clip(0, WHITE)
+        row[:, :-1] = np.where(alpha == 0, row[:, :-1], full.clip(0, WHITE))
     return divided
 
 

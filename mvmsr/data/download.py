@@ -141,6 +141,7 @@ def extract_folder(archive: Path, provides: str, keep: Sequence[str], target: Pa
     Raises:
         DownloadError: the archive is damaged, lacks the folder, or has entries that point outside (absolute names,
             `..`, links); nothing is written then.
+        OSError: the folder of `target` cannot be made.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -43,9 +43,11 @@ log = logging.getLogger(__name__)
 NETWORKS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
 """Options keys of the networks, and what each network is called in code and logs."""
 
+# Optimizers that have a fused step, and where.
+_FUSED, _FUSED_ON = ("Adam", "AdamW", "SGD"), ("cuda", "cpu")
+
 # Iterations from which a minute of compilation pays on a CPU: SRResNet's become about a quarter shorter, those with a
 # metric network beside it a twentieth.
-_FUSED, _FUSED_ON = ("Adam", "AdamW", "SGD"), ("cuda", "cpu")
 _WORTH_COMPILING = 2_000
 _WORTH_COMPILING_METRIC_NET = 10_000
 

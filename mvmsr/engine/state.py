@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from mvmsr.engine.build import Experiment, own_seed
+from mvmsr.engine.build import NETWORKS, Experiment, own_seed
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.run import Detour
@@ -142,11 +142,6 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any], kind: str, was: 
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
-def _optimizer_types(experiment: Experiment) -> dict[str, str]:
-    keys = {"generator": "optim_g", "discriminator": "optim_d", "metric_net": "optim_m"}
-    return {name: getattr(experiment.options.train, keys[name]).type for name in experiment.players}
-
-
 def _require_step_size(experiment: Experiment, batch_size: int | None, accumulate: int | None) -> None:
     size, parts = experiment.processes.size, experiment.options.train.accumulate
     if batch_size is None:  # older checkpoints do not say
@@ -167,5 +162,10 @@ def _require_step_size(experiment: Experiment, batch_size: int | None, accumulat
 
 
 def _archs(experiment: Experiment) -> dict[str, str]:
-    specs = {"generator": "network_g", "discriminator": "network_d", "metric_net": "network_m"}
-    return {name: getattr(experiment.options, specs[name]).type for name in experiment.modules}
+    modules = experiment.modules
+    return {name: getattr(experiment.options, key).type for key, name in NETWORKS.items() if name in modules}
+
+
+def _optimizer_types(experiment: Experiment) -> dict[str, str]:
+    train, players = experiment.options.train, experiment.players
+    return {name: getattr(train, f"optim_{key[-1]}").type for key, name in NETWORKS.items() if name in players}

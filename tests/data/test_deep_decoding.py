@@ -82,6 +82,12 @@ def test_alpha_may_be_multiplied_in(planar: str, tmp_path: Path) -> None:
         assert (error <= 65535 / ALPHA).all()  # what the multiplication rounded away
 
 
+def test_colours_without_any_cover_stay_as_stored(tmp_path: Path) -> None:
+    pixels = np.array([[[0, 7, 100, 0], [10, 20, 30, 60]]], np.uint16)
+    path = _tiff(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
+    assert read_picture(path).rgb.tolist() == [[[0, 7, 100], [10923, 21845, 32768]]]
+
+
 def test_cmyk_of_16_bits_is_refused_by_name(tmp_path: Path) -> None:
     path = _tiff(tmp_path / "a.tif", np.concatenate([RGB, ALPHA], axis=2), photometric="separated")
     with pytest.raises(ImageError, match=r"holds 16-bit CMYK values; convert it to RGB first"):
