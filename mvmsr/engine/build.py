@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +33,7 @@ from mvmsr.engine.sharding import ShardedGenerator, is_sharded, obstacle
 from mvmsr.engine.step import Networks
 from mvmsr.engine.updates import Player
 from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
-from mvmsr.inference.weights import load_state
+from mvmsr.inference.weights import WeightsError, find_weights, load_state
 from mvmsr.losses.term import Term
 from mvmsr.registry import ARCHS, DATASETS, LOSSES
 
@@ -256,10 +255,14 @@ def network_args(options: TrainOptions, key: str) -> dict[str, Any]:
 def _load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> None:
     for key, name in NETWORKS.items():
         option = f"pretrain_network_{key[-1]}"
-        path = getattr(options.path, option)
-        if path is None or name not in modules:
+        given = getattr(options.path, option)
+        if given is None or name not in modules:
             continue
-        state = load_state(Path(path), prefer=options.path.param_key_g)
+        try:
+            path = find_weights(given)
+            state = load_state(path, prefer=options.path.param_key_g)
+        except WeightsError as error:
+            raise options.error(("path", option), str(error)) from error
         strict = options.path.strict_load_g
         if not strict:
             state, misfits = _what_fits(state, modules[name])

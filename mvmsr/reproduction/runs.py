@@ -19,7 +19,7 @@ from mvmsr.reproduction.rows import Budget, ReproductionError, Row, nmd_options_
 
 NMD_PREFIX = "nmd."
 """Overrides that begin so belong to the discriminator's training, all others to the rows'."""
-_FREE = {"path", "logger", "val", "name", "device", "nmd_path", "cache_dir"}
+_FREE = {"experiments_root", "logger", "val", "name", "device", "nmd_path", "cache_dir"}
 """Options that may differ from those a run began with: they do not change what it learns."""
 
 

@@ -13,7 +13,7 @@ from tiny_runs import differences, tiny_options
 from mvmsr.config import OptionsError
 from mvmsr.engine.build import _compiles, _compiles_metric_net, build, build_batches
 from mvmsr.engine.distributed import ALONE
-from mvmsr.inference.weights import read_info, save_weights
+from mvmsr.inference.weights import BUILTIN_DIR, load_state, read_info, save_weights
 
 
 def test_every_network_has_its_own_optimizer_and_objective(pictures: Path, tmp_path: Path) -> None:
@@ -72,6 +72,22 @@ def test_pretrained_weights_are_taken_up(
     assert experiment.ema is not None
     assert differences(dict(experiment.ema.state_dict()), dict(expected)) == []  # where the average begins
     assert f"Loaded generator from {weights}" in caplog.text
+
+
+def test_training_can_begin_from_a_built_in_model_or_a_run(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    srresnet = {"type": "SRResNet", "num_feat": 64, "num_block": 16, "bn": False, "global_skip": "bicubic"}
+    builtin: dict[str, Any] = {"path.pretrain_network_g": "psnr", "network_g": srresnet}
+    run = {"path.pretrain_network_g": str(weights.parent)}
+    for changes, file in ((builtin, BUILTIN_DIR / "psnr.safetensors"), (run, weights)):
+        state = build(tiny_options(tmp_path, pictures, changes=changes)).modules["generator"].state_dict()
+        for name, expected in load_state(file).items():  # built-in ones are float16
+            assert torch.equal(state[name], expected.to(state[name].dtype)), name
+
+
+def test_pretrained_weights_that_are_not_there(pictures: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"path.pretrain_network_g": "psnrr"}
+    with pytest.raises(OptionsError, match=r"path.pretrain_network_g: psnrr: neither a file.*Did you mean 'psnr'"):
+        build(tiny_options(tmp_path, pictures, changes=changes))
 
 
 def test_pretrained_weights_that_do_not_fit(weights: Path, pictures: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ TINY = (
     *("device=cpu", "precision=32", "compile=false", "logger.use_tb_logger=false", "datasets.val=null"),
     *("train.total_iter=3", "datasets.train.gt_size=48", "datasets.train.batch_size_per_gpu=2"),
     *("logger.print_freq=1", "logger.save_checkpoint_freq=1", "network_g.num_feat=8"),
+    "path.pretrain_network_g=null",  # it is larger
 )
 METRICS = {PAPER: ("psnr", "ssim"), LUMA: ("psnr",)}
 
@@ -128,6 +129,10 @@ def test_a_cut_off_run_is_continued(settings: Settings, launch, launched: list[l
     assert changed_options(run) == ["train.total_iter"]
     failed = train_missing([run], launch=launch)
     assert "begun with other options (train.total_iter); choose another --out" in failed["b_seed0"]
+    # So does where it begins; where it is kept does not.
+    more = ("train.total_iter=1", 'path.pretrain_network_g="psnr"', "logger.print_freq=7")
+    (run,) = plan(replace(settings, overrides=(*settings.overrides, *more)))
+    assert changed_options(run) == ["path.pretrain_network_g"]
 
 
 def test_continuing_leaves_what_is_there(settings: Settings, launch) -> None:
