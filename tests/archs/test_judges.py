@@ -150,13 +150,30 @@ def test_default_initialisation_starts_at_the_scale_of_one_and_the_papers_far_be
     assert spread_paper < 0.1
 
 
+def test_by_default_the_first_filters_begin_blind_to_brightness_and_slopes():
+    nets = []
+    for init in ("kaiming", "detail"):
+        torch.manual_seed(0)
+        nets.append(MetricNet(num_feat=8, init=init).double())
+    kaiming, detail = nets
+    row, column = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    slopes = torch.stack([torch.ones(32, 32), row, column]).double()[None]
+    inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))  # of the zero padding
+    assert detail.features[0](slopes)[inside].abs().max() < 1e-4  # of values up to 31
+    assert kaiming.features[0](slopes)[inside].abs().max() > 1
+    noise = torch.rand(1, 3, 32, 32, dtype=torch.float64) - 0.5
+    assert detail.features[0](noise).std() / kaiming.features[0](noise).std() == pytest.approx(4, rel=0.2)
+    same = [torch.equal(a, b) for a, b in zip(kaiming.parameters(), detail.parameters(), strict=True)]
+    assert same == [False, *[True] * (len(same) - 1)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"norm": "layer"}, "norm must be one of none, batch, group, instance, got 'layer'"),
         ({"pool": "mean"}, "pool must be one of max, avg, got 'mean'"),
         ({"input_range": "0-255"}, "input_range must be one of zero_one, minus_one_one"),
-        ({"init": "xavier"}, "init must be one of default, kaiming"),
+        ({"init": "xavier"}, "init must be one of default, kaiming, detail"),
         ({"num_layer": 0}, "num_layer must be at least 1, got 0"),
         ({"input_size": 63}, "input_size must be at least 64 for num_layer=5, got 63"),
     ],
