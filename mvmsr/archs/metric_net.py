@@ -53,9 +53,9 @@ class MetricNet(nn.Module):
         input_range: the range that the first convolution sees; the input is always in [0, 1].
         init: "kaiming" draws weights of gain 1 through the network, so that embeddings start at the scale of 1;
             "default" is PyTorch's, under which they shrink layer by layer. "detail" is "kaiming" with first filters
-            that begin blind to brightness and slopes: beside a good generator what is generated differs from what is real
-            in detail alone, whose hundredths the contrast of the pictures would drown for the first hundreds of
-            iterations. They may learn to see the rest.
+            that begin blind to brightness and slopes: what a good generator makes differs from what is real in detail
+            alone, which the contrast of the pictures would drown for the first hundreds of iterations. They may learn
+            to see the rest.
 
     Raises:
         ValueError: an unknown option, an `input_size` too small for the layers, or images of another size.
