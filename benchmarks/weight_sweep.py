@@ -62,7 +62,7 @@ def options(name: str, matching: float, gan: float, iterations: int, seed: int) 
         "logger": {"print_freq": 50, "save_checkpoint_freq": 100, "keep_last": 1},
     }
     if matching:
-        run["network_m"] = {"type": "MetricNet", "norm": "group"}
+        run["network_m"] = {"type": "MetricNet", "norm": "group", "init": "detail"}
         train |= {
             "optim_m": {**adam, "lr": 3e-4},
             "match_after_iter": iterations // 5,  # until then its metric says little

@@ -74,7 +74,7 @@ class MetricNet(nn.Module):
         norm: Norm = "batch",
         pool: Pool = "avg",
         input_range: InputRange = "minus_one_one",
-        init: Init = "detail",
+        init: Init = "kaiming",
     ) -> None:
         super().__init__()
         for name, value, accepted in (

@@ -91,7 +91,7 @@ def warnings(values: dict[str, float]) -> list[str]:
         found.append(
             f"The metric network has collapsed, or has not begun: the 2-diameter of real patches is "
             f"{values['diam2_gt']:.3g}, so there is nothing to match. Raise optim_m.lr, or use network_m's defaults "
-            "(norm: batch, init: detail, input_range: minus_one_one)."
+            "(norm: batch, init: kaiming, input_range: minus_one_one)."
         )
     share = values.get("matching_share")
     if share is not None and share < FAINT:

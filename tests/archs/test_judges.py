@@ -150,7 +150,7 @@ def test_default_initialisation_starts_at_the_scale_of_one_and_the_papers_far_be
     assert spread_paper < 0.1
 
 
-def test_by_default_the_first_filters_begin_blind_to_brightness_and_slopes():
+def test_the_first_filters_can_begin_blind_to_brightness_and_slopes():
     nets = []
     for init in ("kaiming", "detail"):
         torch.manual_seed(0)
