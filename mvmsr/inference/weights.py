@@ -5,7 +5,8 @@ No file is ever unpickled into code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,7 @@ def load_generator(path: str | Path, arch: str | Mapping[str, Any] | None = None
         module, found = _by_spandrel(path, state)
         return module, replace(described(path, about, found.parameters), arch=found.arch)
     _refuse_paths(path, about["args"])
-    module = _by_name(path, about["arch"], about["args"], state)
+    module = _by_name(path, about["arch"], about["args"], state, about["scale"])
     if module.scale != about["scale"]:
         raise WeightsError(
             f"{path}: says scale {about['scale']}, but its network {about['arch']} has scale {module.scale}"
@@ -187,7 +188,10 @@ def _refuse_paths(path: Path, value: Any) -> None:
         raise WeightsError(f"{path}: its description names a file, {shown(value)}; only plain arguments are taken")
 
 
-def _by_name(path: Path, name: str, args: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
+def _by_name(
+    path: Path, name: str, args: Mapping[str, Any], state: Mapping[str, Tensor], stated: int | None = None
+) -> nn.Module:
+    """The network of that name with the state; `stated` is its scale where it has none itself."""
     from mvmsr.archs.bounded_building import bounded_by
 
     try:
@@ -200,11 +204,20 @@ def _by_name(path: Path, name: str, args: Mapping[str, Any], state: Mapping[str,
         reason = first_line(error)
         raise WeightsError(f"{path}: network {name} cannot be built with {shown(dict(args), 300)}: {reason}") from error
     _fill(path, module, state, name)
-    scale = getattr(module, "scale", getattr(module, "upscale", None))
+    # BasicSR's networks call it `upscale`; some, EDSR and RCAN among them, take it as an argument and forget it.
+    told = stated if stated is not None else _scale_among(constructor, args)
+    scale = getattr(module, "scale", getattr(module, "upscale", told))
     if not isinstance(scale, int) or isinstance(scale, bool) or scale < 1:
         raise WeightsError(f"{path}: network {name} has no integer `scale`; it is not a super-resolution network")
-    module.scale = scale  # type: ignore[assignment]  # BasicSR's networks call it `upscale`
+    module.scale = scale  # type: ignore[assignment]
     return module.eval()
+
+
+def _scale_among(constructor: Callable[..., Any], args: Mapping[str, Any]) -> Any:
+    """The scale among a constructor's arguments, given or by default; None where there is none."""
+    parameters = inspect.signature(constructor).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    return next((value for name in ("scale", "upscale") if (value := {**defaults, **args}.get(name))), None)
 
 
 def _fill(path: Path, module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
