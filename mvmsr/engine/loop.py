@@ -204,7 +204,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
             unfinished = iteration < total
             if _validation_is_due(run, iteration):
                 paused = time.perf_counter()
-                unfinished |= not _validate(run, stop)
+                unfinished |= not _validate_after_training(run, stop)
                 clock += time.perf_counter() - paused
             stop.settle()
             is_save_due = iteration % options.logger.save_checkpoint_freq == 0 or iteration == total
@@ -238,6 +238,17 @@ def _was_validated(run: Run, iteration: int) -> bool:
         return any(r["iter"] == iteration and any(k.startswith("val/") for k in r) for r in records)
 
     return run.experiment.processes.first("reading the statistics", look)
+
+
+def _validate_after_training(run: Run, stop: StopRequest) -> bool:
+    """As `_validate`; where that fails, what was trained is saved first, and validated when the run goes on."""
+    try:
+        return _validate(run, stop)
+    except Exception:
+        # Of several processes the others may not have failed, and saving is for all of them together.
+        if run.experiment.processes.size == 1:
+            try_to_save(run, stop)
+        raise
 
 
 def _validate(run: Run, stop: StopRequest) -> bool:

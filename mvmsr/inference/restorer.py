@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
+from mvmsr.inference.failures import network_failures
 from mvmsr.inference.folding import fold_batch_norm
 from mvmsr.inference.weights import WeightsInfo, find_weights, load_generator
 
@@ -59,6 +60,7 @@ class Restorer:
         Raises:
             ValueError: the input has another shape or range, or the network's output another size than `scale` says.
             FloatingPointError: the output is not finite even in float32.
+            NetworkError: the network failed, by an assertion for example.
         """
         _check(lq)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
@@ -81,9 +83,9 @@ class Restorer:
         return other
 
     def _run(self, lq: Tensor, precision: str) -> Tensor:
-        with autocast(self.device, precision):
-            sr = self.module(lq)
         n, _, height, width = lq.shape
+        with network_failures(f"the network fails on {width} x {height} pixels"), autocast(self.device, precision):
+            sr = self.module(lq)
         expected = (n, 3, height * self.scale, width * self.scale)
         if tuple(sr.shape) != expected:
             raise ValueError(f"the network gave {tuple(sr.shape)}, expected {expected}; is its scale {self.scale}?")

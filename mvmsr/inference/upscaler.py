@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mvmsr.data.image_io import ImageError, Picture, read_picture, write_picture
 from mvmsr.inference.ensemble import self_ensemble
+from mvmsr.inference.failures import network_failures
 from mvmsr.inference.in_memory import array_of_picture, image_of_picture, picture_of_array, picture_of_image
 from mvmsr.inference.memory import MIN_TILE, auto_tile, is_out_of_memory, mebibytes, release_memory
 from mvmsr.inference.receptive_field import Margins, bytes_per_pixel, measure_margins
@@ -35,6 +36,7 @@ _BYTES_AS_A_WHOLE = 3 + 4 + 2  # ours, Pillow's and the encoder's, for a pixel
 _LUMA = (0.299, 0.587, 0.114)
 _DEFAULT_SCALE = 4
 _BICUBIC_ROWS = 256
+_MEASURING = "the network cannot be measured for tiles, as it fails on some sizes (`--tile 0` takes pictures whole)"
 
 OnPixels = Callable[[int], object]
 
@@ -289,11 +291,13 @@ class Upscaler:
 
     @cached_property
     def _margins(self) -> Margins:
-        return measure_margins(self._network.module, self._network.scale, self._multiple)
+        with network_failures(_MEASURING):
+            return measure_margins(self._network.module, self._network.scale, self._multiple)
 
     @cached_property
     def _bytes_per_pixel(self) -> int:
-        return bytes_per_pixel(self._network.module, self._network.scale, self._multiple)
+        with network_failures(_MEASURING):
+            return bytes_per_pixel(self._network.module, self._network.scale, self._multiple)
 
 
 def _unless_out_of_memory(run: Run, lq: Tensor) -> Tensor | None:

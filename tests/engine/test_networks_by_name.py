@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 from tiny_runs import tiny_options
 from torch import Tensor, nn
 
+from mvmsr.cli.upscale import Job, run
+from mvmsr.data.image_io import write_rgb
+from mvmsr.engine.checkpoint import list_checkpoints
 from mvmsr.engine.loop import train
+from mvmsr.engine.validate import Validation
 from mvmsr.inference.export import export
 from mvmsr.inference.upscaler import Upscaler
-from mvmsr.inference.weights import find_weights, load_generator
+from mvmsr.inference.weights import find_weights, load_generator, save_weights
 from mvmsr.registry import ARCHS, RegistryError
 
 RGB = {"num_in_ch": 3, "num_out_ch": 3}
@@ -22,6 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "EDSR": {**RGB, "num_feat": 4, "num_block": 1},
     "RCAN": {**RGB, "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2},
     "Own": {},
+    "Picky": {},
 }
 
 
@@ -36,10 +42,19 @@ class Own(nn.Module):
         return nn.functional.pixel_shuffle(self.conv(lq), 4)
 
 
+class Picky(Own):
+    """One that takes even sizes only, and does not say so."""
+
+    def forward(self, lq: Tensor) -> Tensor:
+        assert lq.shape[-2] % 2 == 0
+        return super().forward(lq)
+
+
 @pytest.fixture(autouse=True)
-def _own_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     ARCHS.names()
     monkeypatch.setitem(ARCHS._entries, "Own", Own)
+    monkeypatch.setitem(ARCHS._entries, "Picky", Picky)
 
 
 def _network_g(name: str) -> dict[str, Any]:
@@ -69,3 +84,64 @@ def test_plain_states_of_such_networks_take_the_scale_of_their_arguments(given: 
     args = {**SMALL["EDSR"], **given}
     torch.save(ARCHS.get("EDSR")(**args).state_dict(), tmp_path / "edsr.pth")
     assert load_generator(tmp_path / "edsr.pth", {"type": "EDSR", **args})[0].scale == given.get("upscale", 4)
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> Path:
+    """A folder of two pictures, whose quarters are 15 and 16 pixels high."""
+    for height in (60, 64):
+        noise = np.random.default_rng(height).integers(0, 255, (height, 64, 3)).astype(np.uint8)
+        write_rgb(tmp_path / "uneven" / f"{height}.png", noise)
+    return tmp_path / "uneven"
+
+
+def _validated(uneven: Path) -> dict[str, Any]:
+    return {
+        "datasets.val": {"name": "uneven", "dataroot_gt": str(uneven)},
+        "val": {"val_freq": 1, "metrics": ["psnr"], "samples": 0},
+        "logger.save_checkpoint_freq": 1,
+    }
+
+
+def test_a_picture_that_a_network_asserts_against_costs_a_mean_and_no_run(
+    uneven: Path, pictures: Path, tmp_path: Path, console: Console, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = {**_network_g("Picky"), **_validated(uneven)}
+    run = train(tiny_options(tmp_path, pictures, changes=changes), console=console)
+    assert len(list_checkpoints(run.checkpoints)) == 1
+    assert "the network fails on 16 x 15 pixels: AssertionError" in caplog.text
+    assert "No mean of uneven: it failed on 60" in caplog.text
+
+
+def test_what_was_trained_is_saved_before_a_validation_ends_the_run(
+    uneven: Path, pictures: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(Validation, "score", fail)
+    with pytest.raises(KeyError, match="no such thing"):
+        train(tiny_options(tmp_path, pictures, changes={**_network_g("Own"), **_validated(uneven)}), console=console)
+    assert len(list_checkpoints(tmp_path / "tiny" / "checkpoints")) == 1
+
+
+@pytest.fixture
+def picky(tmp_path: Path) -> Path:
+    return save_weights(tmp_path / "picky.safetensors", Picky().state_dict(), "Picky", {}, 4)
+
+
+@pytest.mark.parametrize(("tile", "done"), [(0, 1), (32, 0)])
+def test_such_a_picture_does_not_stop_a_folder(
+    tile: int, done: int, picky: Path, uneven: Path, tmp_path: Path, console: Console
+) -> None:
+    write_rgb(uneven / "60.png", np.zeros((61, 64, 3), np.uint8))
+    failures: list[str] = []
+    jobs = [Job(path, tmp_path / "out" / path.name) for path in sorted(uneven.iterdir())]
+    assert run(jobs, Upscaler(picky, tile, "cpu"), console, failures) == done
+    assert len(failures) == 2 - done
+    assert all("fails on" in text and "AssertionError" in text for text in failures)
+
+
+def test_such_a_network_is_exported_as_far_as_it_goes(picky: Path, tmp_path: Path) -> None:
+    module, info = load_generator(picky)
+    assert export(module, info, "pth", tmp_path / "picky.pth") == 0
