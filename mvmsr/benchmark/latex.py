@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from mvmsr.benchmark.results import Results
-from mvmsr.benchmark.table import Grid, grids, metric_name, pictures_of
+from mvmsr.benchmark.table import Cell, Grid, grids, metric_name, pictures_of
 
 WIDEST = 16
 """Columns of scores across both columns of a page: four sets by four metrics."""
@@ -68,7 +68,7 @@ def _table(grid: Grid, results: Results, number: int) -> Iterator[str]:
     yield _row(["Method", *(escape(_head(metric)) for _, metric in grid.columns)])
     yield r"\midrule"
     for method, cells in grid.rows:
-        yield _row([escape(method), *(_MARKS[cell.rank].format(_figure(cell.text)) for cell in cells)])
+        yield _row([escape(method), *(_MARKS[cell.rank].format(_cell(cell)) for cell in cells)])
     yield r"\bottomrule"
     yield r"\end{tabular}"
     yield rf"\end{{table{star}}}"
@@ -82,12 +82,18 @@ def _caption(grid: Grid, results: Results, sets: Sequence[str]) -> str:
     ]
     if len(grid.rows) > 1:
         sentences.append("The best of each column is bold, the second underlined")
+    if grid.footnote:
+        sentences.append(grid.footnote)
     return escape(". ".join(sentences) + ".")
 
 
 def _head(metric: str) -> str:
     key, _, arrow = metric.partition(" ")
     return metric_name(key) + arrow
+
+
+def _cell(cell: Cell) -> str:
+    return f"{_figure(cell.text)} ({cell.part})" if cell.part else _figure(cell.text)
 
 
 def _figure(text: str) -> str:

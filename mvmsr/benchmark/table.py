@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 WIDEST = 12
 """Columns of scores that a table in a document holds; beyond it each set gets a table."""
+PARTIAL = (
+    "A mean marked (n of N) lacks pictures that another method has; means over different pictures cannot be compared, "
+    "so it has no rank"
+)
 _COLUMN, _FIRST_COLUMN = 11, 24
 """Characters that a column of scores and one of method names take in a terminal."""
 _NAMES = {"lpips_vgg": "LPIPS (VGG)", "niqe_y": "NIQE (luma)", "consistency": "consistency"}
@@ -22,10 +26,19 @@ _UNITS = {"psnr": "dB", "consistency": "dB"}
 
 @dataclass(frozen=True)
 class Cell:
-    """A formatted mean and its rank among the methods: 1 best, 2 second, 0 neither."""
+    """A formatted mean and its rank among the methods: 1 best, 2 second, 0 neither.
+
+    `part` is `2 of 3` where the mean lacks pictures that another method has; it has no rank then.
+    """
 
     text: str
     rank: int
+    part: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The mean, with how many pictures it is over where those are not all, as `24.35 (2 of 3)`."""
+        return f"{self.text} ({self.part})" if self.part else self.text
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,11 @@ class Grid:
     columns: tuple[tuple[str, str], ...]
     """(set, metric with its arrow)"""
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+    @property
+    def footnote(self) -> str:
+        """What a reader must know of marked means; empty where every mean is over the same pictures."""
+        return PARTIAL if any(cell.part for _, cells in self.rows for cell in cells) else ""
 
 
 def grids(results: Results, widest: int = WIDEST) -> Iterator[Grid]:
@@ -81,12 +99,15 @@ def rich_tables(results: Results, width: int = 120) -> list[Table]:
     styles = {0: "", 1: "bold", 2: "underline"}
     tables = []
     for grid in grids(results, (width - _FIRST_COLUMN) // _COLUMN):
-        table = Table(title=grid.title, title_justify="left", min_width=len(grid.title))
+        note = f"{grid.footnote}." if grid.footnote else None
+        table = Table(
+            title=grid.title, title_justify="left", min_width=len(grid.title), caption=note, caption_justify="left"
+        )
         table.add_column("method")
         for set_name, metric in grid.columns:
             table.add_column(f"{set_name}\n{metric}", justify="right")
         for method, cells in grid.rows:
-            table.add_row(Text(method), *(Text(cell.text, styles[cell.rank]) for cell in cells))
+            table.add_row(Text(method), *(Text(cell.shown, styles[cell.rank]) for cell in cells))
         tables.append(table)
     return tables
 
@@ -99,7 +120,8 @@ def to_markdown(results: Results) -> str:
         header = ["method", *(f"{set_name} {metric}" for set_name, metric in grid.columns)]
         lines = [f"{grid.title}", "", _row(header), _row(["---", *["---:"] * len(grid.columns)])]
         for method, cells in grid.rows:
-            lines.append(_row([_escape(method), *(marks[cell.rank].format(cell.text) for cell in cells)]))
+            lines.append(_row([_escape(method), *(marks[cell.rank].format(cell.shown) for cell in cells)]))
+        lines += ["", f"{grid.footnote}."] if grid.footnote else []
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
@@ -111,21 +133,37 @@ def _grid(title: str, sets: list[str], metrics: list[str], results: Results) -> 
     drawn: list[list[Cell]] = []
     for set_name, key in columns:
         values = [means.get((method, set_name), {}).get(key) for method in methods]
-        drawn.append(_column(values, results["metrics"].get(key, {})))
+        parts = _parts(results, set_name, key, methods)
+        drawn.append(_column(values, parts, results["metrics"].get(key, {})))
     heads = tuple((set_name, key + _arrow(results["metrics"].get(key, {}))) for set_name, key in columns)
     rows = tuple((method, tuple(column[i] for column in drawn)) for i, method in enumerate(methods))
     return Grid(title, heads, rows)
 
 
-def _column(values: list[float | None], about: dict[str, Any]) -> list[Cell]:
-    """Ranks follow the shown digits, so that equal figures look alike; with one method nothing is marked."""
+def _parts(results: Results, set_name: str, metric: str, methods: list[str]) -> list[str]:
+    """For each method `n of N` where it lacks the metric on pictures of the set that others have, else nothing."""
+    scored: dict[str, set[str]] = {method: set() for method in methods}
+    for row in results["images"]:
+        if row["set"] == set_name and row.get(metric) is not None and row["method"] in scored:
+            scored[row["method"]].add(row["image"])
+    every = set().union(*scored.values())
+    return [f"{len(one)} of {len(every)}" if one and one != every else "" for one in scored.values()]
+
+
+def _column(values: list[float | None], parts: list[str], about: dict[str, Any]) -> list[Cell]:
+    """Ranks follow the shown digits, so that equal figures look alike; with one method nothing is marked.
+
+    Means over a part of the pictures have no rank: a method that fails on hard pictures would have the best.
+    """
     texts = ["-" if value is None else f"{value:.{about.get('decimals', 4)}f}" for value in values]
     sign = -1 if about.get("higher_is_better", True) else 1
-    order = sorted({float(text) for text in texts if text != "-"}, key=lambda shown: sign * shown)
-    if sum(text != "-" for text in texts) < 2:
-        return [Cell(text, 0) for text in texts]
-    ranks = {shown: place for place, shown in enumerate(order[:2], start=1)}
-    return [Cell(text, 0 if text == "-" else ranks.get(float(text), 0)) for text in texts]
+    ranked = [text for text, part in zip(texts, parts, strict=True) if text != "-" and not part]
+    order = sorted({float(text) for text in ranked}, key=lambda shown: sign * shown)
+    ranks = {shown: place for place, shown in enumerate(order[:2], start=1)} if len(ranked) > 1 else {}
+    return [
+        Cell(text, 0 if text == "-" or part else ranks.get(float(text), 0), part)
+        for text, part in zip(texts, parts, strict=True)
+    ]
 
 
 def _arrow(about: dict[str, Any]) -> str:

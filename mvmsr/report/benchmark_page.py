@@ -106,6 +106,7 @@ def build_benchmark_report(
         gaps=[gap.partition("\n")[::2] for gap in gaps(results)],
         tables=_with_starts(tables),
         has_gaps=any(cell.text == "-" for table in tables for _, _, cells in table.rows for cell in cells),
+        footnote=next((table.footnote for table in tables if table.footnote), ""),
         comparisons=comparisons,
         picture_notes=picture_notes,
         planes=_planes(results),

@@ -22,12 +22,14 @@ class ScoreTable:
         sets: name, number of pictures, and columns of each set.
         heads: the metric of each column, with its unit and what is better.
         rows: number and name of the method, and its cells.
+        footnote: what marked means are.
     """
 
     title: str
     sets: tuple[tuple[str, int, int], ...]
     heads: tuple[str, ...]
     rows: tuple[tuple[int, str, tuple[Cell, ...]], ...]
+    footnote: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def score_tables(results: Results) -> list[ScoreTable]:
                 tuple((name, pictures_of(results, name), width) for name, width in sets),
                 tuple(axis_label(results, metric.partition(" ")[0]) for _, metric in grid.columns),
                 tuple((numbers[method], method, cells) for method, cells in grid.rows),
+                grid.footnote,
             )
         )
     return tables

@@ -22,6 +22,10 @@ _BUDGETS = {
     "paper's, not their values.",
     "paper": "The runs have the paper's scale (options/reproduce).",
 }
+_PARTIAL = (
+    "A mean marked [n of N] lacks pictures that another row has; means over different pictures cannot be compared, so "
+    "no claim is judged by it."
+)
 _COLUMNS_OF = {PAPER: (*METRICS, "st_lpips"), LUMA: ("psnr", "ssim")}
 
 
@@ -91,6 +95,8 @@ def to_markdown(document: Document) -> str:
         lines += [f"### Ours on luma: `{LUMA}`", ""]
         for set_name in SETS:
             lines += [*_set_table(document, set_name, LUMA), ""]
+    if note := _footnote(document):
+        lines += [note, ""]
     if document.missing:
         lines += [
             *(f"- {_SHOWN.get(name, name)}: {' '.join(why.split())}" for name, why in document.missing.items()),
@@ -115,6 +121,8 @@ def to_latex(document: Document) -> str:
         rf"row & {second} \\",
         r"\midrule",
     ]
+    if note := _footnote(document):
+        lines.insert(0, f"% {note}")
     for row in document.rows:
         cells = [_cell(document, row, name, metric, PAPER) for name in SETS for metric in ("psnr", "ssim")]
         latex = " & ".join(cell.replace("–", "--").replace("±", r"$\pm$") for cell in cells)
@@ -186,8 +194,17 @@ def _cell(document: Document, row: Row, set_name: str, metric: str, protocol: st
         ours = f"{score.mean:.{decimals}f}"
         if score.deviation is not None:
             ours += f" ± {score.deviation:.{decimals}f}"
+        if score.part:
+            ours += f" [{score.part}]"
     published = PUBLISHED[document.table][row.key][set_name].get(metric)
     return f"{ours} ({published:.{decimals}f})" if published is not None and protocol == PAPER else ours
+
+
+def _footnote(document: Document) -> str:
+    parts = [
+        m.part for rows in document.scores.values() for s in rows.values() for ms in s.values() for m in ms.values()
+    ]
+    return _PARTIAL if any(parts) else ""
 
 
 def _has(document: Document, protocol: str, metric: str) -> bool:

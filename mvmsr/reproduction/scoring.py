@@ -27,12 +27,19 @@ class Score:
     Attributes:
         deviation: standard deviation over the seeds; None with one seed.
         images: by picture, the mean over the seeds, where every seed has a score.
+        of: how many pictures of the set any row has; 0 where that was not counted.
     """
 
     mean: float
     deviation: float | None
     seeds: int
     images: Mapping[str, float]
+    of: int = 0
+
+    @property
+    def part(self) -> str:
+        """`2 of 3` where pictures are lacking that another row has: such a mean cannot be compared; else empty."""
+        return f"{len(self.images)} of {self.of}" if len(self.images) < self.of else ""
 
 
 Scores = dict[str, dict[str, dict[str, Score]]]
@@ -89,6 +96,9 @@ def scores_by_row(results: Results) -> Scores:
         for metric in results["metrics"]:
             if line.get(metric) is not None:
                 pictures.setdefault((row, line["set"], metric), {}).setdefault(seed, {})[line["image"]] = line[metric]
+    every: dict[tuple[str, str], set[str]] = {}
+    for (_, set_name, metric), seeds in pictures.items():
+        every.setdefault((set_name, metric), set()).update(*seeds.values())
     scores: Scores = {}
     for (row, set_name, metric), seeds in pictures.items():
         means = [mean(images.values()) for images in seeds.values()]
@@ -96,6 +106,6 @@ def scores_by_row(results: Results) -> Scores:
         by_image = {image: mean(images[image] for images in seeds.values()) for image in sorted(shared)}
         deviation = stdev(means) if len(means) > 1 else None
         scores.setdefault(row, {}).setdefault(set_name, {})[metric] = Score(
-            mean(means), deviation, len(means), by_image
+            mean(means), deviation, len(means), by_image, len(every[set_name, metric])
         )
     return scores

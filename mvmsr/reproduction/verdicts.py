@@ -79,7 +79,10 @@ class Judgement:
 
 
 def judge_claim(claim: Claim, scores: Scores) -> Judgement:
-    """A claim on scores of the rows; a metric that no row has is replaced by its stand-in, where that was computed."""
+    """A claim on scores of the rows; a metric that no row has is replaced by its stand-in, where that was computed.
+
+    A mean over a part of the pictures decides nothing: which ones are lacking would.
+    """
     known = {metric for sets in scores.values() for metrics in sets.values() for metric in metrics}
     wanted = {condition.metric for condition in claim.conditions}
     replaced = tuple(sorted(m for m in wanted if m not in known and STAND_IN.get(m) in known))
@@ -89,7 +92,7 @@ def judge_claim(claim: Claim, scores: Scores) -> Judgement:
     )
     claim = Claim(claim.key, claim.table, claim.text, conditions, claim.needed)
     means = {
-        row: {name: {m: score.mean for m, score in metrics.items()} for name, metrics in sets.items()}
+        row: {name: {m: score.mean for m, score in metrics.items() if not score.part} for name, metrics in sets.items()}
         for row, sets in scores.items()
     }
     outcome = judge(claim, means)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from mvmsr.benchmark.evaluate import ImageScore
+from mvmsr.benchmark.latex import to_latex
 from mvmsr.benchmark.results import (
     Results,
     ResultsError,
@@ -23,6 +25,7 @@ from mvmsr.benchmark.results import (
 from mvmsr.benchmark.run import is_complete
 from mvmsr.benchmark.table import grids, rich_tables, to_markdown
 from mvmsr.metrics import MissingMetric, Niqe, Psnr, Ssim, make_protocol
+from mvmsr.report.benchmark_page import build_benchmark_report
 
 METRICS = {"psnr": Psnr(), "niqe": Niqe()}
 LPIPS = MissingMetric("lpips", "AlexNet weights not found")
@@ -96,6 +99,32 @@ def test_reading_something_else(text: str, message: str, tmp_path: Path) -> None
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(ResultsError, match=message):
         read_results(tmp_path / "r.json")
+
+
+def test_a_mean_over_a_part_of_the_pictures_says_so_and_has_no_rank() -> None:
+    easy = [score("mine", "a", 29.0, 6.0), ImageScore("mine", "Set5", "hard", {}, error="out of memory")]
+    whole = [score(m, image, psnr, 7.0) for m, psnr in (("bicubic", 24.0), ("other", 25.0)) for image in ("a", "hard")]
+    document = results(scores=[*whole, *easy])
+    text = to_markdown(document)
+    assert "| bicubic | <u>24.00</u> |" in text
+    assert "| other | **25.00** |" in text
+    assert "| mine | 29.00 (1 of 2) | 6.0000 (1 of 2) |" in text
+    assert "(n of N) lacks pictures that another method has" in text
+    latex = to_latex(document)
+    assert "mine & 29.00 (1 of 2) & 6.0000 (1 of 2)" in latex
+    assert "lacks pictures that another method has" in latex
+    console = Console(width=100, file=io.StringIO(), force_terminal=False)
+    for table in rich_tables(document, 100):
+        console.print(table)
+    shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "29.00 (1 of 2)" in shown
+    assert "lacks pictures that another method has" in shown
+    page = build_benchmark_report(document)
+    assert "29.00 (1 of 2)" in page
+    assert "lacks pictures that another method has" in page
+    assert "lacks pictures" not in to_markdown(results(scores=whole))
+    # One method by itself is complete, however many of its pictures failed: its own count says so.
+    assert "of 2" not in to_markdown(results(scores=easy))
 
 
 def test_merge_takes_the_newer_row() -> None:

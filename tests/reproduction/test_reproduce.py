@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from mvmsr.cli import app
 from mvmsr.data import write_rgb
+from mvmsr.reproduction.document import to_latex, to_markdown
 from mvmsr.reproduction.launch import launch_process
 from mvmsr.reproduction.published import PUBLISHED, SETS
 from mvmsr.reproduction.reproduce import Settings, describe, find_options, plan, reproduce, write_section
@@ -206,6 +207,24 @@ def test_scores_are_means_over_seeds_of_means_over_pictures() -> None:
     assert score.mean == 26.5
     assert score.deviation == pytest.approx(np.std([25.0, 28.0], ddof=1))
     assert dict(score.images) == {"a": 21.0, "b": 32.0}
+
+
+def test_a_row_that_lacks_pictures_decides_nothing(settings: Settings) -> None:
+    def line(row: str, image: str, value: float) -> dict[str, object]:
+        return {"method": f"{row}_seed0", "set": "Set5", "image": image, "psnr": value}
+
+    easy = [line("g", "a", 34.0), line("b", "a", 30.0), line("b", "hard", 20.0)]
+    results = {"images": easy, "metrics": {"psnr": {}}, "missing": [], "failures": []}
+    scores = scores_by_row(results)
+    assert (scores["g"]["Set5"]["psnr"].part, scores["b"]["Set5"]["psnr"].part) == ("1 of 2", "")
+    document = describe(settings, {PAPER: results}, {})
+    (most,) = (judged for judged in document.judgements if judged.claim.key == "most_fidelity")
+    assert not most.outcome.met
+    assert not most.outcome.unmet
+    for text in (to_markdown(document), to_latex(document)):
+        assert "34.00 [1 of 2] (29.87)" in text
+        assert "25.00 (29.66)" in text
+        assert "no claim is judged by it" in text
 
 
 def test_an_unmeasured_table_shows_every_row_and_the_papers_figures(settings: Settings, tmp_path: Path) -> None:
