@@ -114,11 +114,14 @@ def command(
 def _show_plan(settings: Settings, runs: Any, console: Console) -> None:
     from rich.table import Table
 
+    from mvmsr.reproduction.runs import stale_runs
+
+    stale = stale_runs(runs)
     shown = Table("run", "state", "options", "cost", title=f"{settings.table}, budget {settings.budget}")
     for run in runs:
-        shown.add_row(run.key, run.status, str(run.options_file), run.cost)
+        shown.add_row(run.key, stale.get(run.key, run.status), str(run.options_file), run.cost)
     console.print(shown)
-    missing = sum(not run.done for run in runs)
+    missing = sum(not run.done or run.key in stale for run in runs)
     console.print(
         f"{missing} of {len(runs)} runs are to be trained, then the finished rows benchmarked on Set5, Set14, BSD100 "
         f"and Urban100 by two protocols; everything goes to {settings.out}",

@@ -12,7 +12,7 @@ from mvmsr.reproduction.claims import claims_of
 from mvmsr.reproduction.document import Document, replace_section, to_json, to_latex, to_markdown
 from mvmsr.reproduction.figures import write_figures
 from mvmsr.reproduction.rows import Budget, ReproductionError, rows_of
-from mvmsr.reproduction.runs import Run, runs_of
+from mvmsr.reproduction.runs import Run, runs_of, stale_runs
 from mvmsr.reproduction.scoring import METRICS, PAPER, Progress, Scores, benchmark, scores_by_row
 from mvmsr.reproduction.training import Launch, train_missing
 from mvmsr.reproduction.verdicts import judge_claim
@@ -95,7 +95,12 @@ def reproduce(settings: Settings, launch: Launch | None = None, progress: Progre
 def describe(settings: Settings, results: Mapping[str, Results], failed: Mapping[str, str]) -> Document:
     """The document of what is known; draws the figures."""
     rows, runs = rows_of(settings.table), plan(_without_choice(settings))
-    scores: dict[str, Scores] = {protocol: scores_by_row(found) for protocol, found in results.items()}
+    stale = stale_runs(runs)
+    scores: dict[str, Scores] = {
+        protocol: scores_by_row({**found, "images": [x for x in found["images"] if x["method"] not in stale]})
+        for protocol, found in results.items()
+    }
+    current = [run for run in runs if run.key not in stale]
     ours = scores.get(PAPER, {})
     missing = {
         entry["metric"]: entry["why"]
@@ -111,9 +116,9 @@ def describe(settings: Settings, results: Mapping[str, Results], failed: Mapping
         runs=tuple(run for run in runs if run.row is not None),
         scores=scores,
         judgements=tuple(judge_claim(claim, ours) for claim in claims_of(settings.table)),
-        failed={**failed, **_failures(results)},
+        failed={**stale, **failed, **_failures(results)},
         missing=missing,
-        figures=write_figures(settings.table, rows, runs, ours, settings.out, settings.data_root),
+        figures=write_figures(settings.table, rows, current, ours, settings.out, settings.data_root),
     )
 
 

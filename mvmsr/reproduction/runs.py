@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,20 @@ def changed_options(run: Run) -> list[str]:
         # Later versions add options that are off: a run from before them has none.
         if before.get(key) != after.get(key) and (key in before or after[key]) and not _is_free(key)
     )
+
+
+def stale_runs(runs: Sequence[Run]) -> dict[str, str]:
+    """Why runs belong to no table of today, by key: they, or their discriminator, were begun with other options."""
+    stale = {
+        run.key: f"stale, begun with other options ({', '.join(changed)})"
+        for run in runs
+        if (changed := changed_options(run))
+    }
+    if "nmd" in stale:
+        for run in runs:
+            if run.row is not None and run.row.needs_nmd and run.iterations:
+                stale.setdefault(run.key, f"its discriminator is {stale['nmd']}")
+    return stale
 
 
 def _is_free(key: str) -> bool:

@@ -12,7 +12,7 @@ from mvmsr.benchmark.results import Results, write_results
 from mvmsr.benchmark.run import run_benchmark
 from mvmsr.reproduction.published import SETS
 from mvmsr.reproduction.rows import Row
-from mvmsr.reproduction.runs import Run
+from mvmsr.reproduction.runs import Run, stale_runs
 
 PAPER, LUMA = "rgb_zero_pad", "y"
 PROTOCOLS = (PAPER, LUMA)
@@ -59,7 +59,8 @@ def benchmark(
     Pictures are restored once: luma is scored on what was saved. Scores of before hold as long as weights and
     conditions are the same.
     """
-    finished = [run for run in runs if run.row is not None and run.done]
+    stale = stale_runs(runs)  # however far they are, they are no runs of this table
+    finished = [run for run in runs if run.row is not None and run.done and run.key not in stale]
     methods = [f"{run.key}={run.weights}" for run in finished]
     methods += [f"{row.key}_seed0=bicubic" for row in rows if not row.stem]
     if not methods:

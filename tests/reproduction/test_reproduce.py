@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,16 +17,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from mvmsr.cli import app
+from mvmsr.cli.reproduce import _show_plan
 from mvmsr.data import write_rgb
+from mvmsr.reproduction import runs as runs_module
 from mvmsr.reproduction.document import to_latex, to_markdown
 from mvmsr.reproduction.launch import launch_process
 from mvmsr.reproduction.published import PUBLISHED, SETS
 from mvmsr.reproduction.reproduce import Settings, describe, find_options, plan, reproduce, write_section
 from mvmsr.reproduction.rows import ROWS, ReproductionError
-from mvmsr.reproduction.runs import changed_options, runs_of
+from mvmsr.reproduction.runs import Run, changed_options, runs_of
 from mvmsr.reproduction.scoring import LUMA, PAPER, scores_by_row
 from mvmsr.reproduction.training import Interrupted, train_missing
 
@@ -134,6 +138,33 @@ def test_a_cut_off_run_is_continued(settings: Settings, launch, launched: list[l
     more = ("train.total_iter=1", 'path.pretrain_network_g="psnr"', "logger.print_freq=7")
     (run,) = plan(replace(settings, overrides=(*settings.overrides, *more)))
     assert changed_options(run) == ["path.pretrain_network_g"]
+
+
+def test_a_run_of_other_options_is_stale_and_not_scored(settings: Settings, launch) -> None:
+    small = replace(settings, only=("b",), overrides=(*settings.overrides, "network_g.num_block=1"))
+    first = reproduce(small, launch)
+    assert {row.key for row in first.rows if first.status(row) == "done"} == {"a", "b"}
+    now = replace(small, only=("a",), overrides=(*small.overrides, "train.optim_g.lr=0.5"))
+    stored = {PAPER: json.loads((settings.out / "benchmark" / PAPER / "results.json").read_text())}
+    for document in (describe(now, stored, {}), reproduce(now, launch)):
+        (row,) = (row for row in document.rows if row.key == "b")
+        assert document.status(row) == "stale, begun with other options (train.optim_g.lr)"
+        assert set(document.scores[PAPER]) == {"a"}
+        assert "| – (29.66) |" in to_markdown(document)
+    (run,) = plan(replace(now, only=("b",)))
+    console = Console(width=200, file=io.StringIO())
+    _show_plan(now, [run], console)
+    assert "stale" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 of 1 runs are to be trained" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_stale_discriminator_makes_its_row_stale(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = plan(replace(settings, only=("f", "g")))
+    monkeypatch.setattr(Run, "iterations", 3)
+    monkeypatch.setattr(runs_module, "changed_options", lambda run: ["lr"] if run.key == "nmd" else [])
+    stale = runs_module.stale_runs(runs)
+    assert set(stale) == {"nmd", "f_seed0"}
+    assert "its discriminator is stale, begun with other options (lr)" in stale["f_seed0"]
 
 
 def test_continuing_leaves_what_is_there(settings: Settings, launch) -> None:
