@@ -28,6 +28,9 @@ def pick_device(name: str = "auto") -> torch.device:
         raise ValueError(f"device {name!r} is not supported; use one of {', '.join(DEVICES)}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r} was asked for, but torch sees no CUDA device here; use `auto` or `cpu`")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ValueError(f"device {name!r} was asked for, but torch sees {count} here, counted from cuda:0")
     if device.type == "mps" and not _has_mps():
         raise ValueError(f"device {name!r} was asked for, but torch sees no MPS device here; use `auto` or `cpu`")
     return device

@@ -45,6 +45,10 @@ class LayoutError(ValueError):
     """Folders that are missing or do not pair up; the message names what was found and what to do."""
 
 
+class MissingDataError(LayoutError):
+    """Data that is not on this machine, as opposed to data that cannot be used."""
+
+
 def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> Path:
     """The existing folder (or file) that a path in an options file means.
 
@@ -52,7 +56,7 @@ def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> P
     `./datasets`), where a leading `datasets/` is dropped.
 
     Raises:
-        LayoutError: none of the candidates exists; the message lists them.
+        MissingDataError: none of the candidates exists; the message lists them.
     """
     path = Path(path).expanduser()
     root = data_root_or_default(data_root)
@@ -64,7 +68,7 @@ def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> P
         if candidate.exists():
             return candidate.resolve()
     tried = "\n".join(f"  {candidate.absolute()}" for candidate in dict.fromkeys(candidates))
-    raise LayoutError(
+    raise MissingDataError(
         f"no data at {str(path)!r}; tried\n{tried}\n"
         "correct the path, set MVMSR_DATA_ROOT or --data-root to the folder with your data sets, "
         "or fetch them with `mvmsr datasets prepare`"

@@ -12,6 +12,8 @@ from mvmsr.engine.arguments import argument_problems
 from mvmsr.engine.extractor import find_extractor_weights
 from mvmsr.engine.schedule import SCHEDULES
 from mvmsr.engine.step import NEEDS_NETWORK
+from mvmsr.engine.train_set import train_set_problems
+from mvmsr.hardware import pick_device, pick_precision
 from mvmsr.pretrained import MissingWeights
 from mvmsr.registry import ARCHS, DATASETS, LOSSES, Registry, RegistryError, did_you_mean
 
@@ -47,9 +49,22 @@ def check(options: TrainOptions) -> None:
         problems += _optimizer(options, key)
     problems += _schedule(options)
     if not problems:
-        problems += _objectives(options)
-    if problems:
+        problems += [*train_set_problems(options), *_objectives(options)]
+    if problems := problems or _machine(options):
         raise OptionsError(problems)
+
+
+def _machine(options: TrainOptions) -> list[Problem]:
+    """Whether this machine has the device, and the device the precision."""
+    try:
+        device = pick_device(options.device)
+    except ValueError as error:
+        return [options.problem(("device",), str(error))]
+    try:
+        pick_precision(options.precision, device)
+    except ValueError as error:
+        return [options.problem(("precision",), str(error))]
+    return []
 
 
 def _component(

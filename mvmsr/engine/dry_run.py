@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,16 +12,17 @@ from mvmsr.archs.flops import multiply_adds
 from mvmsr.archs.param_count import count_parameters
 from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.data.batches import Batch
-from mvmsr.data.layouts import LayoutError
-from mvmsr.data.paired_dataset import PairedImageDataset, check_pictures
+from mvmsr.data.layouts import MissingDataError
 from mvmsr.engine.build import Experiment, build
 from mvmsr.engine.check import check
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.iteration import run_iteration, to_device
 from mvmsr.engine.memory import peak_memory_mib
+from mvmsr.engine.plain_errors import plain_errors_typed
 from mvmsr.engine.rehearsal import rehearse
 from mvmsr.engine.run_dir import require_free_run_dir
 from mvmsr.engine.sharding import local
+from mvmsr.engine.train_set import missing_pictures
 from mvmsr.engine.validate import build_validation
 
 _ENOUGH_SECONDS = 2.0
@@ -37,16 +36,17 @@ def dry_run(options: TrainOptions, console: Console) -> None:
     another machine.
 
     Raises:
-        OptionsError, SetupError: see `check`, `build` and `rehearse`.
+        OptionsError, SetupError, PairError: as training would, but for data that is missing.
     """
     if not is_first():
         console = Console(quiet=True)
     speak_for_all()
-    check(options)
-    require_free_run_dir(options, resume=True)
-    notes = _data_notes(options)
-    # Compilation would take longer than everything else here.
-    experiment = build(options.model_copy(update={"compile": False}))
+    with plain_errors_typed():
+        check(options)
+        require_free_run_dir(options, resume=True)
+        notes = _data_notes(options)
+        # Compilation would take longer than everything else here.
+        experiment = build(options.model_copy(update={"compile": False}))
     with experiment.processes.running():
         _show(experiment, notes, console)
 
@@ -87,19 +87,12 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
 
 def _data_notes(options: TrainOptions) -> list[str]:
     """What of the data is not here; what is here, but cannot be used, is an error."""
-    notes = []
-    train = options.datasets.train
-    if train.type == PairedImageDataset.__name__:
-        accepted = inspect.signature(check_pictures).parameters
-        arguments: dict[str, Any] = {name: value for name, value in train.args.items() if name in accepted}
-        try:
-            check_pictures(**{"scale": options.scale, **arguments})
-        except LayoutError as error:
-            notes.append(f"datasets.train: {error}")
+    missing = missing_pictures(options)
+    notes = [] if missing is None else [missing]
     try:
         build_validation(options)
     except OptionsError as error:
-        if not isinstance(error.__cause__, LayoutError):
+        if not isinstance(error.__cause__, MissingDataError):
             raise
         notes.append(str(error))
     return notes

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from mvmsr.engine.held_out import HeldOutPatches, cut_patches, look, save_embedd
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog, read_stats
 from mvmsr.engine.memory import advised_on_memory, peak_memory_mib
+from mvmsr.engine.plain_errors import plain_errors_typed
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError, rehearse
 from mvmsr.engine.rollback import go_back
@@ -32,6 +32,7 @@ from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, require_fre
 from mvmsr.engine.saving import save_best_weights, try_to_save
 from mvmsr.engine.state import detour_of, restore_state
 from mvmsr.engine.stop import StopRequest, watch_signals
+from mvmsr.engine.train_set import layout_errors_named
 from mvmsr.engine.validate import Validation, build_validation
 from mvmsr.hardware import processors_busy_elsewhere, thread_advice, usable_processors
 from mvmsr.heap import keep_for_reuse
@@ -45,7 +46,7 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
     Under torchrun or SLURM every process calls this with the same options; the first one writes.
 
     Raises:
-        OptionsError, SetupError, LayoutError, PairError, ...: something cannot work; nothing has been written yet.
+        OptionsError, SetupError, PairError, ...: something cannot work; nothing has been written yet.
         RunBusyError: another process trains this run now.
         OtherProcessError: another process of the run failed, died or hangs; the last checkpoint is good.
         NonFiniteLossError: a value was NaN or infinite, and the run may not go back; the last checkpoint is good.
@@ -75,7 +76,7 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
 
 def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Validation | None]:
     """All that can fail for the user's sake, the quick before the slow; nothing of the run is written yet."""
-    with _typed_errors():
+    with plain_errors_typed():
         check(options)
         require_free_run_dir(options, auto_resume)
         validation = build_validation(options)
@@ -85,25 +86,15 @@ def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Vali
 def _prepare_data(experiment: Experiment) -> TrainBatches:
     """The rest of what can fail; nothing of the run is written yet."""
     options, processes = experiment.options, experiment.processes
-    with _typed_errors():
+    with plain_errors_typed():
         if len(set(processes.collect(options_hash(options)))) > 1:
             raise SetupError("the processes of the run were started with different options; give all of them the same")
         rehearse(experiment)
         processes.at("packing the pictures", patient=True)
-        batches = build_batches(options, processes)
+        with layout_errors_named(options):
+            batches = build_batches(options, processes)
         processes.meet("packing the pictures")
         return batches
-
-
-@contextmanager
-def _typed_errors() -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        # Errors of our own say what they are by their type; plain ones (of a constructor, of the disk) get one here.
-        if type(error).__module__ == "builtins":
-            raise SetupError(str(error)) from error
-        raise
 
 
 def _begin(

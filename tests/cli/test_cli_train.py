@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import Result
 from typer.testing import CliRunner
@@ -43,6 +44,9 @@ train:
 val: {val_freq: 4, metrics: [psnr], samples: 0}
 logger: {print_freq: 1, save_checkpoint_freq: 2, use_tb_logger: false}
 """
+
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has it")
 
 
 @pytest.fixture
@@ -104,19 +108,34 @@ def test_bad_options_are_refused_by_line(folder: Path, written: str, instead: st
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("datasets.train.gt_size=30", "gt_size must be a multiple of scale 4, got 30; use 28"),
-        ("datasets.train.dataroot_gt=[]", "dataroot_gt names no folder"),
+        *(
+            (
+                f"datasets.train.{value}",
+                "--set datasets.train.gt_size: datasets.train.gt_size: gt_size must be a positive",
+            )
+            for value in ("gt_size=30", "gt_size=0", "gt_size=-4")
+        ),
+        ("datasets.train.dataroot_gt=[]", "datasets.train.dataroot_gt: dataroot_gt names no folder"),
+        ("datasets.train.filename_tmpl=abc", "datasets.train.filename_tmpl: filename_tmpl must contain {}, got 'abc'"),
+        ("datasets.train.dataroot_lq=other", "datasets.train.dataroot_gt: pictures of "),
+        ("datasets.train.dataroot_gt=empty", "datasets.train.dataroot_gt: "),
         ("datasets.train.batch_size_per_gpu=1", "a batch of at least 2"),
-        ("device=gpu", "device 'gpu' is unknown; use one of auto, cuda, mps, cpu"),
-        ("precision=16-mixed", "precision '16-mixed' needs a GPU"),
+        ("device=gpu", "device: device 'gpu' is unknown; use one of auto, cuda, mps, cpu"),
+        pytest.param("device=cuda", "device: device 'cuda' was asked for", marks=without_gpu),
+        ("precision=16-mixed", "precision: precision '16-mixed' needs a GPU"),
         ("network_g={type: spandrel, path: gone.pth}", "no weights file at gone.pth"),
         ("network_m.num_layer=6", "MetricNet needs images of at least 64x64, got 32x32"),
         ("network_m.input_size=64", "MetricNet was built for images of 64x64, got 32x32"),
         ("path.experiments_root=tiny.yml", "tiny.yml"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_a_folder_is_made(folder: Path, override: str, message: str) -> None:
-    result = CliRunner().invoke(app, ["train", "-opt", "tiny.yml", "--set", override], env={"COLUMNS": "300"})
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry", "train"])
+def test_what_does_not_fit_is_refused_before_a_folder_is_made(
+    folder: Path, override: str, message: str, dry: list[str]
+) -> None:
+    (folder / "empty").mkdir()
+    write_rgb(folder / "other" / "9.png", np.zeros((12, 12, 3), np.uint8))
+    result = CliRunner().invoke(app, ["train", "-opt", "tiny.yml", *dry, "--set", override], env={"COLUMNS": "300"})
     assert isinstance(result.exception, SystemExit), f"a traceback: {result.exception!r}"
     assert result.exit_code == 1
     assert message in result.output
@@ -126,9 +145,12 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(folder: Path, over
 def test_missing_pictures_are_refused_before_a_folder_is_made(folder: Path) -> None:
     result = _train("--set", "datasets.train.dataroot_gt=nowhere")
     assert result.exit_code == 1
-    assert "nowhere" in result.output
+    assert "--set datasets.train.dataroot_gt: datasets.train.dataroot_gt: no data at 'nowhere'" in result.output
     assert "Traceback" not in result.output
     assert not (folder / "experiments").exists()
+    result = _train("--dry-run", "--set", "datasets.train.dataroot_gt=nowhere")
+    assert result.exit_code == 0, "a run may be planned where its data is not"
+    assert "no data at 'nowhere'" in result.output
 
 
 def test_a_file_that_is_not_there(folder: Path) -> None:

@@ -1,0 +1,68 @@
+"""What can be said about the training pictures before they are packed, with the key that it is about."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mvmsr.config import OptionsError, Problem, TrainOptions
+from mvmsr.data.layouts import LayoutError, MissingDataError
+from mvmsr.data.paired_dataset import PairedImageDataset, check_pictures
+
+_KEYS = ("datasets", "train")
+
+
+def train_set_problems(options: TrainOptions) -> list[Problem]:
+    """Arguments of the built-in data set whose values cannot be right, whatever lies on the disk."""
+    spec = options.datasets.train
+    if spec.type != PairedImageDataset.__name__:
+        return []
+    args, problems = spec.args, []
+    gt_size, scale = args.get("gt_size", 96), options.scale
+    if gt_size < scale or gt_size % scale:
+        use = max(gt_size - gt_size % scale, scale)
+        message = f"gt_size must be a positive multiple of scale {scale}, got {gt_size}; use {use}"
+        problems.append(options.problem((*_KEYS, "gt_size"), message))
+    if not args["dataroot_gt"]:
+        problems.append(options.problem((*_KEYS, "dataroot_gt"), "dataroot_gt names no folder"))
+    if "{}" not in (template := args.get("filename_tmpl", "{}")):
+        message = f"filename_tmpl must contain {{}}, got {template!r}; for example '{{}}x{scale}'"
+        problems.append(options.problem((*_KEYS, "filename_tmpl"), message))
+    return problems
+
+
+def missing_pictures(options: TrainOptions) -> str | None:
+    """Which folder of the training set is not on this machine, or None; looks at headers only.
+
+    Raises:
+        OptionsError: pictures that are here, and do not pair up.
+        PairError, ValueError: pictures that are here, and cannot be trained on.
+    """
+    train = options.datasets.train
+    if train.type != PairedImageDataset.__name__:
+        return None
+    accepted = inspect.signature(check_pictures).parameters
+    arguments: dict[str, Any] = {name: value for name, value in train.args.items() if name in accepted}
+    try:
+        with layout_errors_named(options):
+            check_pictures(**{"scale": options.scale, **arguments})
+    except OptionsError as error:
+        if isinstance(error.__cause__, MissingDataError):
+            return f"datasets.train: {error.__cause__}"
+        raise
+    return None
+
+
+@contextmanager
+def layout_errors_named(options: TrainOptions) -> Iterator[None]:
+    """Inside, folders that are missing or do not pair up are said with the file and line of the training set.
+
+    Raises:
+        OptionsError: in place of a LayoutError.
+    """
+    try:
+        yield
+    except LayoutError as error:
+        raise options.error((*_KEYS, "dataroot_gt"), str(error)) from error
