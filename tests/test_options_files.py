@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -160,6 +161,32 @@ def test_the_dry_run_passes(path: Path, request: pytest.FixtureRequest, monkeypa
     assert result.exit_code == 0, result.output
     assert "Options are valid." in result.output
     assert "s an iteration on this machine" in result.output
+
+
+@pytest.mark.parametrize("path", NMD_FILES, ids=_id)
+def test_the_dry_run_of_a_discriminator_passes(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MVMSR_DATA_ROOT", str(tmp_path))  # which holds nothing
+
+    def dry_run(*overrides: str) -> Result:
+        sets = [part for override in ("device=cpu", *overrides) for part in ("--set", override)]
+        return CliRunner().invoke(app, ["train", "-opt", str(path), "--dry-run", *sets], env={"COLUMNS": "200"})
+
+    result = dry_run()
+    assert result.exit_code == 0, result.output
+    assert "Options are valid." in result.output
+    assert "parameters" in result.output
+    assert "no data at" in result.output
+    (tmp_path / "one").mkdir()
+    write_rgb(tmp_path / "one" / "a.png", np.zeros((200, 200, 3), np.uint8))
+    for overrides, message in (
+        (["datasets.train.dataroot_gt=one"], "1 pictures, of which "),
+        (["datasets.train.dataroot_gt=one", "datasets.train.gt_size=208"], "200x200 is smaller than gt_size 208"),
+        (["device=gpu"], "device: device 'gpu' is unknown"),
+    ):
+        result = dry_run(*overrides)
+        assert isinstance(result.exception, SystemExit), f"a traceback: {result.exception!r}"
+        assert message in result.output
+    assert [entry.name for entry in tmp_path.iterdir()] == ["one"], "a dry run packs nothing"
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def command(
     from mvmsr.data.packing import PairError
     from mvmsr.engine.checkpoint import CheckpointError
     from mvmsr.engine.guard import NonFiniteLossError
-    from mvmsr.engine.nmd_training import build_nmd, train_nmd
+    from mvmsr.engine.nmd_training import train_nmd
     from mvmsr.engine.rehearsal import SetupError
     from mvmsr.engine.run_dir import RunExistsError
     from mvmsr.engine.run_lock import RunBusyError
@@ -58,10 +58,9 @@ def command(
     )
     with shown_as_messages(*failures):
         if dry_run:
-            run = build_nmd(options)
-            size = sum(p.numel() for p in run.module.parameters())
-            Console().print(f"{options.name}: {options.network.type}, {size:,} parameters, on {run.device}")
-            Console().print("Options are valid.")
+            from mvmsr.engine.nmd_dry_run import nmd_dry_run
+
+            nmd_dry_run(options, Console())
             return
         try:
             weights = train_nmd(options, auto_resume, console)

@@ -104,15 +104,18 @@ def check_pictures(
     meta_info_file: str | None = None,
     filename_tmpl: str = "{}",
     data_root: str | Path | None = None,
-) -> None:
-    """What `PairedImageDataset` with these arguments finds out about its pictures before it packs them.
+) -> int:
+    """What `PairedImageDataset` with these arguments finds out about its pictures before it packs them; their number.
 
     Raises:
         LayoutError, PairError, ValueError: as the dataset.
     """
     _check_sizes(scale, gt_size)
     roots = [resolve_dataroot(root, data_root) for root in _as_list(dataroot_gt)]
-    plan(_pairs_of_all(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root), scale, gt_size)
+    entries, _ = plan(
+        _pairs_of_all(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root), scale, gt_size
+    )
+    return len(entries)
 
 
 def _check_sizes(scale: int, gt_size: int) -> None:

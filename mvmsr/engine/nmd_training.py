@@ -21,6 +21,7 @@ from mvmsr.atomic import write_whole
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.config.yaml_source import write_yaml
 from mvmsr.data.batches import Batch, TrainBatches
+from mvmsr.data.layouts import LayoutError
 from mvmsr.data.paired_dataset import PairedImageDataset
 from mvmsr.data.textured_crops import TexturedCrops
 from mvmsr.data.unnatural import blurry, noisy
@@ -36,7 +37,7 @@ from mvmsr.engine.run_dir import RunDir, RunExistsError
 from mvmsr.engine.run_lock import locked
 from mvmsr.engine.state import load_optimizer
 from mvmsr.engine.stop import StopRequest, watch_signals
-from mvmsr.hardware import pick_channels_last, pick_device, pick_precision
+from mvmsr.hardware import Precision, pick_channels_last, pick_device, pick_precision
 from mvmsr.inference.weights import save_weights
 from mvmsr.registry import ARCHS, RegistryError
 
@@ -72,7 +73,7 @@ def train_nmd(options: NMDOptions, auto_resume: bool = False, console: Console |
     """Train to the end of the curriculum or of `total_iter`, and return the weights file.
 
     Raises:
-        OptionsError, SetupError, LayoutError, PairError: something cannot work; nothing has been written yet.
+        OptionsError, SetupError, PairError: something cannot work; nothing has been written yet.
         RunExistsError: the run has begun before and `auto_resume` is false.
         RunBusyError: another process trains it now.
         CheckpointWriteError: the disk refuses a checkpoint; earlier ones are good.
@@ -111,17 +112,39 @@ def build_nmd(options: NMDOptions) -> NMDRun:
     """Network, optimizer and data of a run that begins.
 
     Raises:
-        OptionsError: a network or optimizer that the options do not describe.
+        OptionsError: a network, optimizer or device that does not exist; pictures that are missing or do not pair up.
         SetupError: fewer pictures than are to be held out, or several processes.
     """
-    if cluster() is not None:
-        raise SetupError("this training runs in one process; start it without torchrun or srun")
-    device = pick_device(options.device)
-    precision = pick_precision(options.precision, device)
-    channels_last = pick_channels_last(options.channels_last, device, precision)
+    device, precision, channels_last, module, optimizer = build_judge(options)
     fabric = Fabric(
         accelerator=device.type, devices=[device.index or 0] if device.type == "cuda" else 1, precision=precision
     )
+    network, wrapped = fabric.setup(module, optimizer, move_to_device=False)
+    try:
+        batches, held_out = _data(options)
+    except LayoutError as error:
+        raise options.error(("datasets", "train", "dataroot_gt"), str(error)) from error
+    curriculum = begin(options.train.curriculum)
+    return NMDRun(options, fabric, device, channels_last, module, network, wrapped, batches, held_out, curriculum)
+
+
+def build_judge(options: NMDOptions) -> tuple[torch.device, Precision, bool, nn.Module, Optimizer]:
+    """Device, precision, whether NHWC, the network with its first weights, and its optimizer.
+
+    Raises:
+        OptionsError: a network, optimizer or device that does not exist.
+        SetupError: several processes.
+    """
+    if cluster() is not None:
+        raise SetupError("this training runs in one process; start it without torchrun or srun")
+    key = "device"
+    try:
+        device = pick_device(options.device)
+        key = "precision"
+        precision = pick_precision(options.precision, device)
+    except ValueError as error:
+        raise options.error((key,), str(error)) from error
+    channels_last = pick_channels_last(options.channels_last, device, precision)
     torch.manual_seed(options.manual_seed)
     try:
         module = ARCHS.get(options.network.type)(**options.network.args).to(device)
@@ -134,10 +157,7 @@ def build_nmd(options: NMDOptions) -> NMDRun:
         optimizer = getattr(torch.optim, spec.type)(module.parameters(), lr=spec.lr, **spec.args)
     except (AttributeError, TypeError, ValueError) as error:
         raise options.error(("train", "optim"), f"{spec.type} cannot be made: {error}") from error
-    network, wrapped = fabric.setup(module, optimizer, move_to_device=False)
-    batches, held_out = _data(options)
-    curriculum = begin(options.train.curriculum)
-    return NMDRun(options, fabric, device, channels_last, module, network, wrapped, batches, held_out, curriculum)
+    return device, precision, channels_last, module, optimizer
 
 
 def _data(options: NMDOptions) -> tuple[TrainBatches, list[Batch]]:

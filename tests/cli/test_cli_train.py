@@ -111,7 +111,7 @@ def test_bad_options_are_refused_by_line(folder: Path, written: str, instead: st
         *(
             (
                 f"datasets.train.{value}",
-                "--set datasets.train.gt_size: datasets.train.gt_size: gt_size must be a positive",
+                "--set datasets.train.gt_size: datasets.train.gt_size: gt_size must be a",
             )
             for value in ("gt_size=30", "gt_size=0", "gt_size=-4")
         ),

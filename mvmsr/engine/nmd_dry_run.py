@@ -1,0 +1,47 @@
+"""What the training of a natural manifold discriminator would be, found out without starting it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from mvmsr.archs.param_count import count_parameters
+from mvmsr.config.nmd_options import NMDOptions
+from mvmsr.data.layouts import LayoutError, MissingDataError
+from mvmsr.data.paired_dataset import check_pictures
+from mvmsr.engine.nmd_training import build_judge
+
+
+def nmd_dry_run(options: NMDOptions, console: Console) -> None:
+    """Build the network and look at the pictures' headers; nothing is packed or written.
+
+    Data that is missing is said, and is no error: the run may be planned for another machine.
+
+    Raises:
+        OptionsError, SetupError, PairError: as training would, but for data that is missing.
+    """
+    device, precision, channels_last, module, _ = build_judge(options)
+    missing = _missing_pictures(options)
+    console.print(
+        f"{options.name}: {options.network.type}, {count_parameters(module):,} parameters, on {device}, "
+        f"precision {precision}, channels_last {channels_last}",
+        soft_wrap=True,
+    )
+    if missing is not None:
+        console.print(f"[yellow]{missing}[/yellow]", soft_wrap=True)
+    console.print("Options are valid.")
+
+
+def _missing_pictures(options: NMDOptions) -> str | None:
+    spec = options.datasets.train
+    keys = ("datasets", "train", "dataroot_gt")
+    roots = spec.dataroot_gt if isinstance(spec.dataroot_gt, str) else list(spec.dataroot_gt)
+    try:
+        count = check_pictures(roots, scale=options.scale, gt_size=spec.gt_size)
+    except MissingDataError as error:
+        return f"datasets.train: {error}"
+    except LayoutError as error:
+        raise options.error(keys, str(error)) from error
+    if count <= spec.held_out:
+        message = f"{count} pictures, of which {spec.held_out} are to be held out; hold out fewer"
+        raise options.error(("datasets", "train", "held_out"), message)
+    return None
