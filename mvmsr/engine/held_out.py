@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -27,6 +28,10 @@ COLLAPSED = 0.1
 """A 2-diameter of the real patches below this leaves matching nothing to match (a triplet margin being 1)."""
 FAINT = 0.01
 """Matching terms below this share of the pixel terms' gradient change nothing that anybody could see."""
+BLIND = 0.8
+"""A metric network whose loss is above this share of what chance gives tells next to nothing."""
+YOUNG = 500
+"""Iterations before which no metric network is expected to have learned anything."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,22 @@ def look(experiment: Experiment, patches: HeldOutPatches) -> tuple[dict[str, flo
     return (found if share is None else {**found, "matching_share": share}), gt_embeddings, sr_embeddings
 
 
-def warnings(values: dict[str, float]) -> list[str]:
-    """What is wrong with the values of `look`, in words; empty where nothing is."""
+def chances(experiment: Experiment) -> dict[str, float]:
+    """By name, what the metric network's terms are for a network that has learned nothing.
+
+    Empty as long as it need not have learned: in the first iterations, and before its terms reach the generator.
+    """
+    if experiment.iteration < max(YOUNG, experiment.options.train.match_after_iter):
+        return {}
+    return {t.name: t.chance for t in experiment.players["metric_net"].terms if t.chance is not None}
+
+
+def warnings(values: dict[str, float], by_chance: Mapping[str, float] = MappingProxyType({})) -> list[str]:
+    """What is wrong with the values of `look`, in words; empty where nothing is.
+
+    Args:
+        by_chance: as `chances` gives it; terms that are not in it are not judged.
+    """
     found = []
     if values["diam2_gt"] < COLLAPSED:
         found.append(
@@ -93,6 +112,14 @@ def warnings(values: dict[str, float]) -> list[str]:
             f"{values['diam2_gt']:.3g}, so there is nothing to match. Raise optim_m.lr, or use network_m's defaults "
             "(norm: batch, init: kaiming, input_range: minus_one_one)."
         )
+    for name, chance in by_chance.items():
+        if name in values and values[name] >= BLIND * chance:
+            found.append(
+                f"The metric network tells real from generated pictures hardly better than chance ({name} "
+                f"{values[name]:.3g}, where one that knows nothing has {chance:.3g}): matching moves the pictures "
+                "under a distance that means little. Try network_m's init: detail, triplets: all, optim_m.lr: 3e-4, "
+                "a larger batch, or a later match_after_iter."
+            )
     share = values.get("matching_share")
     if share is not None and share < FAINT:
         found.append(

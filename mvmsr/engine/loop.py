@@ -19,7 +19,7 @@ from mvmsr.engine.checkpoint import CheckpointError, latest_checkpoint
 from mvmsr.engine.data_identity import data_change, data_identity
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.guard import NonFiniteLossError
-from mvmsr.engine.held_out import HeldOutPatches, cut_patches, look, save_embeddings, warnings
+from mvmsr.engine.held_out import HeldOutPatches, chances, cut_patches, look, save_embeddings, warnings
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog, read_stats
 from mvmsr.engine.memory import advised_on_memory, peak_memory_mib
@@ -284,5 +284,5 @@ def _look_at_embeddings(run: Run) -> None:
         save_embeddings(run.folder.embeddings, iteration, gt_embeddings, sr_embeddings)
     except OSError as error:
         log.error("iter %d  the embeddings cannot be written: %s", iteration, error)
-    for text in warnings(values):
+    for text in warnings(values, chances(run.experiment)):
         log.warning("iter %d  %s", iteration, text)

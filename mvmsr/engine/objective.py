@@ -39,6 +39,7 @@ class WeightedTerm:
         function: computes the unweighted scalar from the tensors named in `inputs`.
         inputs: names of the step's tensors.
         splits: whether a batch's value is the mean of the values of its equal parts.
+        chance: the value that a network gets which has learned nothing, where that is known (`Term.chance`).
     """
 
     name: str
@@ -46,6 +47,7 @@ class WeightedTerm:
     function: Callable[..., Tensor]
     inputs: tuple[str, ...]
     splits: bool = False
+    chance: float | None = None
 
     @property
     def uses_embeddings(self) -> bool:
@@ -60,7 +62,7 @@ def terms_by_network(terms: Mapping[str, Term]) -> dict[str, list[WeightedTerm]]
         for network, function in term.objectives().items():
             inputs = tuple(inspect.signature(function).parameters)
             splits = term.is_mean_over_pictures and _PICTURES.issuperset(inputs)
-            weighted = WeightedTerm(name, term.weight_for(network), function, inputs, splits)
+            weighted = WeightedTerm(name, term.weight_for(network), function, inputs, splits, term.chance)
             objectives.setdefault(network, []).append(weighted)
     return objectives
 

@@ -50,6 +50,14 @@ class Term(nn.Module):
         """
         return False
 
+    @property
+    def chance(self) -> float | None:
+        """The value that a network which tells nothing from nothing gets; None where that is not known.
+
+        A value near it means that the network has learned nothing yet.
+        """
+        return None
+
     def weight_for(self, objective: Objective) -> float:
         """The factor of this term in `objective`: `loss_weight`, unless a subclass says otherwise.
 

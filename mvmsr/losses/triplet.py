@@ -210,6 +210,11 @@ class DirectedTripletLoss(Term):
                 "the distances"
             )
 
+    @property
+    def chance(self) -> float:
+        """The loss where all embeddings coincide: the hinge of the margin."""
+        return float(_mean_hinge(torch.tensor(self.margin), self.hinge))
+
     def forward(
         self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
     ) -> Tensor:

@@ -13,7 +13,7 @@ from tiny_runs import tiny_options
 from mvmsr.benchmark.image_sets import load_image_set
 from mvmsr.engine.build import build
 from mvmsr.engine.check import check
-from mvmsr.engine.held_out import cut_patches, look, save_embeddings, warnings
+from mvmsr.engine.held_out import YOUNG, chances, cut_patches, look, save_embeddings, warnings
 from mvmsr.engine.logs import read_stats
 from mvmsr.engine.loop import train
 from mvmsr.losses.geometry import health
@@ -96,6 +96,32 @@ def test_warnings(values: dict[str, float], said: list[str]) -> None:
     found = warnings(values)
     assert len(found) == len(said)
     assert all(word in text for word, text in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize(("triplet", "warns"), [(1.0, True), (0.81, True), (0.79, False), (0.1, False)])
+def test_a_metric_network_that_knows_nothing_is_named(triplet: float, warns: bool) -> None:
+    values = {"diam2_gt": 1.0, "matching_share": 0.2, "triplet": triplet}
+    assert warnings(values) == []
+    found = warnings(values, {"triplet": 1.0})
+    assert len(found) == warns
+    assert all("hardly better than chance" in text and "optim_m.lr" in text for text in found)
+    assert len(warnings({**values, "triplet": 2.5 * triplet}, {"triplet": 2.5})) == warns
+
+
+def test_chance_is_the_loss_of_a_constant_embedding(tmp_path: Path, pictures: Path) -> None:
+    changes = {"train.triplet_opt.margin": 2.5, "train.match_after_iter": YOUNG + 7, "train.total_iter": 2 * YOUNG}
+    experiment = build(tiny_options(tmp_path, pictures, "GM", changes))
+    patches = cut_patches([load_image_set(pictures, scale=4)], 8, 16)
+    assert patches is not None
+    with torch.no_grad():
+        for parameter in experiment.modules["metric_net"].parameters():
+            parameter.zero_()
+    values = look(experiment, patches)[0]
+    for iteration, expected in ((0, {}), (YOUNG, {}), (YOUNG + 7, {"triplet": pytest.approx(values["triplet"])})):
+        experiment.iteration = iteration
+        assert chances(experiment) == expected
+    assert chances(experiment) == {"triplet": 2.5}
+    assert any("chance" in text for text in warnings(values, chances(experiment)))
 
 
 def test_embeddings_are_written_whole(tmp_path: Path) -> None:

@@ -345,3 +345,10 @@ def test_all_triplets_refuse_the_summed_cosine() -> None:
         DirectedTripletLoss(preset="official", triplets="all")
     with pytest.raises(ValueError, match="Did you mean 'all'"):
         DirectedTripletLoss(triplets="al")
+
+
+@pytest.mark.parametrize("triplets", ["shuffle", "all"])
+@pytest.mark.parametrize("hinge", ["relu", "softplus"])
+def test_chance_is_the_value_of_coinciding_points(hinge: str, triplets: str) -> None:
+    term, rows = DirectedTripletLoss(margin=0.7, hinge=hinge, triplets=triplets), torch.arange(3)
+    assert term.chance == pytest.approx(term(torch.ones(3, 2), torch.ones(3, 2), rows, rows).item())
