@@ -129,6 +129,17 @@ def warnings(values: dict[str, float], by_chance: Mapping[str, float] = MappingP
     return found
 
 
+def warnings_of_batch(experiment: Experiment, report: Mapping[str, float]) -> list[str]:
+    """The same of what is logged of the training batches, for runs that are not validated, or long not yet.
+
+    Nothing in the first iterations, in which every metric network may still be without a shape.
+    """
+    if "diam2_gt" not in report or experiment.iteration < YOUNG:
+        return []
+    losses = {name.removeprefix("loss_m/"): value for name, value in report.items() if name.startswith("loss_m/")}
+    return warnings({**losses, "diam2_gt": report["diam2_gt"]}, chances(experiment))
+
+
 def save_embeddings(folder: Path, iteration: int, gt_embeddings: Tensor, sr_embeddings: Tensor) -> Path:
     """Write `folder/ITERATION.npz` with `gt` and `sr`, (N, D) float32, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +184,7 @@ def _embed(experiment: Experiment, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tens
 
 def _matching_share(experiment: Experiment, lq: Tensor, gt: Tensor) -> float | None:
     terms = experiment.players["generator"].terms
-    pixel = [t for t in terms if {"lq", "gt", "sr"} >= set(t.inputs)]
+    pixel = [t for t in terms if t.compares_pixels]
     matching = [t for t in terms if {"gt_embeddings", "sr_embeddings"} >= set(t.inputs)]
     if not pixel or not matching:
         return None

@@ -19,7 +19,15 @@ from mvmsr.engine.checkpoint import CheckpointError, latest_checkpoint
 from mvmsr.engine.data_identity import data_change, data_identity
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.guard import NonFiniteLossError
-from mvmsr.engine.held_out import HeldOutPatches, chances, cut_patches, look, save_embeddings, warnings
+from mvmsr.engine.held_out import (
+    HeldOutPatches,
+    chances,
+    cut_patches,
+    look,
+    save_embeddings,
+    warnings,
+    warnings_of_batch,
+)
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog, read_stats
 from mvmsr.engine.memory import advised_on_memory, peak_memory_mib
@@ -166,7 +174,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
     stream = batches.iterate(start * parts + skipped, total * parts + skipped, pin_memory=pinned)
     with closing(stream), TrainProgress(console, start, total) as progress:
         clock = time.perf_counter()
-        data_seconds, since, saved, advised = 0.0, start, True, False
+        data_seconds, since, saved, advised, warned = 0.0, start, True, False, False
         for iteration in range(start + 1, total + 1):
             # The first ones compile, reserve memory and read cold files, each process in its own time.
             experiment.processes.at(f"iteration {iteration}", patient=iteration <= start + 2)
@@ -191,6 +199,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
                 run.stats.write(iteration, report)
                 progress.report(iteration, report)
                 advised = advised or _advise_on_threads(experiment)
+                warned = warned or _warn(iteration, warnings_of_batch(experiment, report))
                 clock, data_seconds, since = time.perf_counter(), 0.0, iteration
             unfinished = iteration < total
             if _validation_is_due(run, iteration):
@@ -284,5 +293,11 @@ def _look_at_embeddings(run: Run) -> None:
         save_embeddings(run.folder.embeddings, iteration, gt_embeddings, sr_embeddings)
     except OSError as error:
         log.error("iter %d  the embeddings cannot be written: %s", iteration, error)
-    for text in warnings(values, chances(run.experiment)):
+    _warn(iteration, warnings(values, chances(run.experiment)))
+
+
+def _warn(iteration: int, texts: list[str]) -> bool:
+    """Whether there was anything to say."""
+    for text in texts:
         log.warning("iter %d  %s", iteration, text)
+    return bool(texts)

@@ -40,6 +40,7 @@ class WeightedTerm:
         inputs: names of the step's tensors.
         splits: whether a batch's value is the mean of the values of its equal parts.
         chance: the value that a network gets which has learned nothing, where that is known (`Term.chance`).
+        compares_pixels: whether it is a pixel term proper (`Term.compares_pixels`).
     """
 
     name: str
@@ -48,6 +49,7 @@ class WeightedTerm:
     inputs: tuple[str, ...]
     splits: bool = False
     chance: float | None = None
+    compares_pixels: bool = False
 
     @property
     def uses_embeddings(self) -> bool:
@@ -62,7 +64,8 @@ def terms_by_network(terms: Mapping[str, Term]) -> dict[str, list[WeightedTerm]]
         for network, function in term.objectives().items():
             inputs = tuple(inspect.signature(function).parameters)
             splits = term.is_mean_over_pictures and _PICTURES.issuperset(inputs)
-            weighted = WeightedTerm(name, term.weight_for(network), function, inputs, splits, term.chance)
+            about = (inputs, splits, term.chance, term.compares_pixels)
+            weighted = WeightedTerm(name, term.weight_for(network), function, *about)
             objectives.setdefault(network, []).append(weighted)
     return objectives
 

@@ -89,6 +89,7 @@ class _PixelTerm(Term):
     """What the pixel terms share: their objective, their pairing and their reduction."""
 
     needs_pairs: ClassVar[bool] = True
+    compares_pixels: ClassVar[bool] = True
 
     def __init__(self, loss_weight: float = 1.0, reduction: PixelReduction = "mean") -> None:
         super().__init__(loss_weight)

@@ -28,6 +28,8 @@ class Term(nn.Module):
     """The network whose parameters `forward` is minimised over."""
     needs_pairs: ClassVar[bool] = False
     """Whether sr[i] and gt[i] must show the same picture."""
+    compares_pixels: ClassVar[bool] = False
+    """Whether it is a plain distance of sr's pixels from gt's, which others are weighed against."""
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()

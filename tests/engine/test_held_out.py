@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mvmsr.engine.check import check
 from mvmsr.engine.held_out import YOUNG, chances, cut_patches, look, save_embeddings, warnings
 from mvmsr.engine.logs import read_stats
 from mvmsr.engine.loop import train
+from mvmsr.engine.objective import WeightedTerm
 from mvmsr.losses.geometry import health
 from mvmsr.losses.triplet import directed_triplet_loss
 
@@ -80,6 +82,31 @@ def test_the_matching_share_grows_with_the_weights(tmp_path: Path, pictures: Pat
         assert patches is not None
         shares.append(look(experiment, patches)[0]["matching_share"])
     assert shares[1] == pytest.approx(10 * shares[0], rel=1e-3)
+
+
+def test_other_terms_of_pictures_are_no_pixel_terms(tmp_path: Path, pictures: Path) -> None:
+    experiment = build(tiny_options(tmp_path, pictures, "GM"))
+    patches = cut_patches([load_image_set(pictures, scale=4)], 8, 16)
+    assert patches is not None
+    share = look(experiment, patches)[0]["matching_share"]
+    terms = experiment.players["generator"].terms
+    terms.append(WeightedTerm("natural", 10.0, lambda sr: sr.square().mean(), ("sr",)))
+    assert look(experiment, patches)[0]["matching_share"] == pytest.approx(share)
+    terms[:] = [term for term in terms if term.name != "pixel"]
+    assert "matching_share" not in look(experiment, patches)[0]
+
+
+def test_a_collapse_is_seen_without_validation_and_said_once(
+    tmp_path: Path, pictures: Path, console: Console, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mvmsr.engine.held_out.YOUNG", 4)
+    changes = {"logger.print_freq": 2}
+    monkeypatch.setattr("mvmsr.engine.held_out.COLLAPSED", 1e9)
+    with caplog.at_level(logging.WARNING):
+        train(tiny_options(tmp_path, pictures, "GM", changes), console=console)
+    said = [record.message for record in caplog.records if "collapsed" in record.message]
+    assert len(said) == 1
+    assert said[0].startswith("iter 4 ")
 
 
 @pytest.mark.parametrize(
