@@ -115,6 +115,10 @@ def translated(**values):
     return validate(plain, Source("o.yml"))
 
 
+def test_swinirs_model_is_the_plain_one():
+    assert translated(model_type="SwinIRModel").network_g == translated().network_g
+
+
 @pytest.mark.parametrize(
     ("path", "key"),
     [

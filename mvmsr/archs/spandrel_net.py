@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvmsr.archs.bounded_building import bounded_by
+from mvmsr.archs.padded import mirrored
 from mvmsr.registry import ARCHS
 
 if TYPE_CHECKING:
@@ -61,12 +61,7 @@ class SpandrelNet(nn.Module):
     def forward(self, lq: Tensor) -> Tensor:
         height, width = lq.shape[-2:]
         extra_width, extra_height = self._size_requirements.get_padding(width, height)
-        # As spandrel's own call does: mirrored as far as the image reaches, its border repeated beyond that.
-        mirrored_width, mirrored_height = min(extra_width, width - 1), min(extra_height, height - 1)
-        if extra_width or extra_height:
-            lq = F.pad(lq, (0, mirrored_width, 0, mirrored_height), mode="reflect")
-            lq = F.pad(lq, (0, extra_width - mirrored_width, 0, extra_height - mirrored_height), mode="replicate")
-        return self._network(lq)[..., : height * self.scale, : width * self.scale]
+        return self._network(mirrored(lq, extra_height, extra_width))[..., : height * self.scale, : width * self.scale]
 
 
 def _load(file: Path) -> ImageModelDescriptor:

@@ -1,6 +1,6 @@
 """BasicSR 1.4 options files run unchanged: its keys are translated, or listed once as ignored.
 
-Covers SRModel, SRGANModel and ESRGANModel with PairedImageDataset.
+Covers SRModel, SRGANModel, ESRGANModel and SwinIRModel (whose padding is done for any model) with PairedImageDataset.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mvmsr.registry import did_you_mean
 
 log = logging.getLogger(__name__)
 
-MODEL_TYPES = ("SRModel", "SRGANModel", "ESRGANModel")
+MODEL_TYPES = ("SRModel", "SRGANModel", "ESRGANModel", "SwinIRModel")
 
 # Keys whose work we do by other means: no worker processes, no LMDB, one process per device started by its launcher.
 _IGNORED: dict[Keys, tuple[str, ...]] = {

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mvmsr.archs.padded import Padded, padded
 from mvmsr.inference.failures import network_failures
 from mvmsr.inference.weights import (
     WeightsError,
@@ -61,7 +62,7 @@ def export(
         tolerance = _HALF_STEP if half else _TOLERANCE
     if path.suffix != FORMATS[to]:
         raise WeightsError(f"{path}: files of format {to} end in {FORMATS[to]}")
-    module = copy.deepcopy(module).cpu().float().eval()
+    module = padded(copy.deepcopy(module).cpu().float().eval(), info.scale)
     writers: dict[str, Callable[[nn.Module, WeightsInfo, Path], Callable[[Tensor], Tensor]]] = {
         "pth": _to_pth,
         "safetensors": partial(_to_safetensors, half=half),
@@ -93,20 +94,20 @@ def _to_pth(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tenso
     if info.source != "spandrel":
         content["mvmsr"] = describe(info.arch, info.args, info.scale, dict(info.extra))
     torch.save(content, path)
-    return load_generator(path)[0]
+    return padded(load_generator(path)[0], info.scale)
 
 
 def _to_safetensors(module: nn.Module, info: WeightsInfo, path: Path, half: bool = False) -> Callable[[Tensor], Tensor]:
     # `spandrel` as the network's name: its tensors tell which one it is.
     arch, args = ("spandrel", {}) if info.source == "spandrel" else (info.arch, dict(info.args))
     save_weights(path, _state(module), arch, args, info.scale, dict(info.extra), half)
-    return load_generator(path)[0]
+    return padded(load_generator(path)[0], info.scale)
 
 
 def _to_torchscript(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each branch on a size warns; the check at another size decides instead
-        traced = torch.jit.trace(_bare(module), torch.rand(1, 3, *_TRACED_SIZE), check_trace=False)
+        traced = torch.jit.trace(_runnable(module), torch.rand(1, 3, *_TRACED_SIZE), check_trace=False)
         torch.jit.save(traced, str(path))
         return torch.jit.load(str(path))
 
@@ -119,7 +120,7 @@ def _to_onnx(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tens
 
     free = torch.export.Dim.DYNAMIC
     torch.onnx.export(
-        _bare(module),
+        _runnable(module),
         (torch.rand(2, 3, *_TRACED_SIZE),),
         str(path),
         input_names=["lq"],
@@ -164,6 +165,11 @@ def _last_line(error: Exception) -> str:
 
 def _bare(module: nn.Module) -> nn.Module:
     return getattr(module, "model", module)
+
+
+def _runnable(module: nn.Module) -> nn.Module:
+    """What is traced: the padding around a network of ours belongs to it, the checks around others' do not."""
+    return module if isinstance(module, Padded) else _bare(module)
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mvmsr.archs.padded import padded
 from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
 from mvmsr.inference.failures import network_failures
 from mvmsr.inference.folding import fold_batch_norm
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 class Restorer:
     """`restorer(lq (N, 3, h, w) in [0, 1]) -> sr (N, 3, h*scale, w*scale) in [0, 1]`, float32, on its device.
 
-    Nothing is padded: convolutional networks take any size, and others bring their own padding. Where half precision
-    overflows, the picture is computed again in float32.
+    Networks that are known to take sides of a multiple only (`size_multiple`) see padded pictures; others take any size
+    or bring their own padding. Where half precision overflows, the picture is computed again in float32.
 
     Args:
         module: the generator; it is moved to the device and put into eval mode.
@@ -51,7 +52,7 @@ class Restorer:
         self.channels_last = pick_channels_last(channels_last, self.device, self.precision)
         self.info = info
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        self.module = module.eval().to(self.device).to(memory_format=layout)
+        self.module = padded(module.eval(), self.scale).to(self.device).to(memory_format=layout)
 
     @torch.no_grad()
     def __call__(self, lq: Tensor) -> Tensor:

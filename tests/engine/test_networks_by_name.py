@@ -18,6 +18,7 @@ from mvmsr.engine.checkpoint import list_checkpoints
 from mvmsr.engine.loop import train
 from mvmsr.engine.validate import Validation
 from mvmsr.inference.export import export
+from mvmsr.inference.restorer import Restorer
 from mvmsr.inference.upscaler import Upscaler
 from mvmsr.inference.weights import find_weights, load_generator, save_weights
 from mvmsr.registry import ARCHS, RegistryError
@@ -26,6 +27,16 @@ RGB = {"num_in_ch": 3, "num_out_ch": 3}
 SMALL: dict[str, dict[str, Any]] = {
     "EDSR": {**RGB, "num_feat": 4, "num_block": 1},
     "RCAN": {**RGB, "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2},
+    "SwinIR": {
+        "img_size": 8,
+        "window_size": 4,
+        "embed_dim": 4,
+        "depths": (2,),
+        "num_heads": (2,),
+        "mlp_ratio": 1,
+        "upsampler": "pixelshuffledirect",
+    },
+    "RRDBNet": {**RGB, "num_feat": 8, "num_block": 1, "scale": 2},
     "Own": {},
     "Picky": {},
 }
@@ -145,3 +156,25 @@ def test_such_a_picture_does_not_stop_a_folder(
 def test_such_a_network_is_exported_as_far_as_it_goes(picky: Path, tmp_path: Path) -> None:
     module, info = load_generator(picky)
     assert export(module, info, "pth", tmp_path / "picky.pth") == 0
+
+
+@pytest.mark.parametrize(("name", "scale", "multiple"), [("SwinIR", 4, 4), ("RRDBNet", 2, 2)])
+def test_networks_that_take_sides_of_a_multiple_take_any_picture(
+    name: str, scale: int, multiple: int, pictures: Path, uneven: Path, tmp_path: Path, console: Console
+) -> None:
+    write_rgb(uneven / "60.png", np.full((60 // 4 * scale, 44, 3), 99, np.uint8))
+    changes = {**_network_g(name), **_validated(uneven), "scale": scale}
+    run_dir = train(tiny_options(tmp_path, pictures, changes=changes), console=console)
+    assert "val/uneven/psnr" in (run_dir.root / "stats.jsonl").read_text()
+    module, info = load_generator(find_weights(run_dir.root))
+    lq = torch.rand(3, 23, 41)
+    whole = Upscaler(Restorer(module, scale, "cpu", "32"), 0).upscale_tensor(lq)
+    assert whole.shape == (3, 23 * scale, 41 * scale)
+    even = Upscaler(Restorer(module, scale, "cpu", "32"), 0).upscale_tensor(lq[:, : 4 * multiple, : 4 * multiple])
+    with torch.no_grad():
+        expected = module(lq[None, :, : 4 * multiple, : 4 * multiple])[0].clamp(0, 1)
+    assert torch.allclose(even, expected, atol=1e-5)
+    tiles = Upscaler(Restorer(module, scale, "cpu", "32"), 16).upscale_tensor(lq)
+    assert (tiles - whole).abs().max() < 1 / 255
+    assert export(module, info, "safetensors", tmp_path / "exported.safetensors") == 0
+    assert set(load_generator(tmp_path / "exported.safetensors")[0].state_dict()) == set(module.state_dict())
