@@ -72,7 +72,7 @@ def info_command(
         "arguments": ", ".join(f"{key}={value}" for key, value in info.args.items()) or "-",
         "scale": f"x{info.scale}",
         "parameters": f"{info.parameters:,}",
-        "written by": f"mvmsr {info.version}" if info.source == "mvmsr" else "another tool (read by spandrel)",
+        "written by": f"mvmsr {info.version}" if info.version else "another tool (read by spandrel)",
         **card_of(info),
         **{key: value for key, value in info.extra.items() if key not in CARD},
     }

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,17 +92,20 @@ def export(
 
 def _to_pth(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
     content: dict[str, object] = {"params_ema": _state(module)}
-    if info.source != "spandrel":
-        content["mvmsr"] = describe(info.arch, info.args, info.scale, dict(info.extra))
+    if info.source != "spandrel" or info.version:
+        content["mvmsr"] = describe(*_recipe(info), info.scale, dict(info.extra))
     torch.save(content, path)
     return padded(load_generator(path)[0], info.scale)
 
 
 def _to_safetensors(module: nn.Module, info: WeightsInfo, path: Path, half: bool = False) -> Callable[[Tensor], Tensor]:
-    # `spandrel` as the network's name: its tensors tell which one it is.
-    arch, args = ("spandrel", {}) if info.source == "spandrel" else (info.arch, dict(info.args))
-    save_weights(path, _state(module), arch, args, info.scale, dict(info.extra), half)
+    save_weights(path, _state(module), *_recipe(info), info.scale, dict(info.extra), half)
     return padded(load_generator(path)[0], info.scale)
+
+
+def _recipe(info: WeightsInfo) -> tuple[str, dict[str, Any]]:
+    """Name and arguments for a description; `spandrel` where the tensors tell which network it is."""
+    return ("spandrel", {}) if info.source == "spandrel" else (info.arch, dict(info.args))
 
 
 def _to_torchscript(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:

@@ -81,7 +81,8 @@ def load_generator(path: str | Path, arch: str | Mapping[str, Any] | None = None
         return _by_spandrel(path, state)
     if about["arch"] == "spandrel":  # trained on from another tool's file: its tensors, not `args`, tell the network
         module, found = _by_spandrel(path, state)
-        return module, replace(described(path, about, found.parameters), arch=found.arch)
+        # Its arguments name the file that it began from, which is no part of what it is now.
+        return module, replace(described(path, about, found.parameters), arch=found.arch, args={}, source=found.source)
     _refuse_paths(path, about["args"])
     module = _by_name(path, about["arch"], about["args"], state, about["scale"])
     if module.scale != about["scale"]:

@@ -36,11 +36,11 @@ class WeightsInfo:
 
     Attributes:
         arch: the registered name of the network, or spandrel's name of the architecture.
-        args: arguments of the network's constructor; empty for files of other tools, which keep none.
+        args: arguments of the network's constructor; empty where spandrel recognised the network.
         parameters: number of trained values, without the running statistics of batch normalisation.
         extra: what the writer added: `name`, `iterations`, `options_sha256`, ...
-        source: `mvmsr` for our own files, `spandrel` for files of other tools, `given` where the caller named the
-            network, `onnx` for ONNX files (their parameters are 0 where they cannot be counted).
+        source: `mvmsr` for our own networks, `spandrel` for those that it recognised (trained on or not), `given` where
+            the caller named the network, `onnx` for ONNX files (their parameters are 0 where they cannot be counted).
     """
 
     path: Path

@@ -178,3 +178,24 @@ def test_networks_that_take_sides_of_a_multiple_take_any_picture(
     assert (tiles - whole).abs().max() < 1 / 255
     assert export(module, info, "safetensors", tmp_path / "exported.safetensors") == 0
     assert set(load_generator(tmp_path / "exported.safetensors")[0].state_dict()) == set(module.state_dict())
+
+
+@pytest.mark.parametrize("to", ["pth", "safetensors"])
+def test_a_network_trained_on_from_another_tools_file_is_exported_without_that_file(
+    to: str, pictures: Path, tmp_path: Path, console: Console
+) -> None:
+    pytest.importorskip("spandrel")
+    _network_g("RRDBNet")
+    state = ARCHS.get("RRDBNet")(**{**SMALL["RRDBNet"], "scale": 4}).state_dict()
+    torch.save({"params_ema": state}, tmp_path / "esrgan.pth")
+    changes = {"network_g": {"type": "spandrel", "path": str(tmp_path / "esrgan.pth")}, "train.total_iter": 1}
+    run_dir = train(tiny_options(tmp_path, pictures, changes=changes), console=console)
+    (tmp_path / "esrgan.pth").unlink()
+    module, info = load_generator(find_weights(run_dir.root))
+    path = tmp_path / f"exported.{to}"
+    assert export(module, info, to, path) == 0
+    again, found = load_generator(path)
+    assert (found.arch, found.scale, found.args, found.extra) == ("ESRGAN", 4, {}, info.extra)
+    lq = torch.rand(1, 3, 5, 7)
+    with torch.no_grad():
+        assert torch.equal(again(lq), module(lq))

@@ -147,6 +147,7 @@ def test_weights_trained_on_from_another_tools_file_need_no_second_file(compact:
     path = save_weights(tmp_path / "tuned.safetensors", compact.state_dict(), "spandrel", args, 4)
     module, info = load_generator(path)
     assert (info.arch, info.scale, module.scale) == ("RealESRGAN Compact", 4, 4)
+    assert (info.args, info.source) == ({}, "spandrel")
 
 
 @pytest.fixture
