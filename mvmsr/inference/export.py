@@ -38,7 +38,8 @@ def export(
 ) -> float:
     """Writes a network in another format, reads it back and compares the two on random pictures of two sizes.
 
-    - `pth`: BasicSR's layout, `{"params_ema": state}`; our description rides along, which BasicSR ignores.
+    - `pth`: BasicSR's layout, `{"params": state, "params_ema": state}`; our description rides along, which
+      BasicSR ignores.
     - `safetensors`: our own self-describing file.
     - `torchscript`: traced, for any size of picture.
     - `onnx`: opset 18, with free batch, height and width.
@@ -91,7 +92,9 @@ def export(
 
 
 def _to_pth(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tensor], Tensor]:
-    content: dict[str, object] = {"params_ema": _state(module)}
+    state = _state(module)
+    # BasicSR looks under `params`, Real-ESRGAN under `params_ema` first; the tensors are stored once.
+    content: dict[str, object] = {"params": state, "params_ema": state}
     if info.source != "spandrel" or info.version:
         content["mvmsr"] = describe(*_recipe(info), info.scale, dict(info.extra))
     torch.save(content, path)

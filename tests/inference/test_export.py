@@ -28,7 +28,9 @@ def test_pth_has_basicsrs_layout_and_still_describes_itself(weights: Path, tmp_p
     module, info = load_generator(weights)
     export(module, info, "pth", tmp_path / "model.pth")
     content = torch.load(tmp_path / "model.pth", weights_only=True)
-    assert set(content["params_ema"]) == set(module.state_dict())
+    assert set(content["params_ema"]) == set(content["params"]) == set(module.state_dict())
+    assert all(t.data_ptr() == content["params"][name].data_ptr() for name, t in content["params_ema"].items())
+    assert (tmp_path / "model.pth").stat().st_size < 1.5 * weights.stat().st_size + 20_000
     assert load_generator(tmp_path / "model.pth")[1].args == info.args
 
 
