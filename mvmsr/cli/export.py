@@ -26,7 +26,12 @@ def command(
     to: Annotated[
         Target, typer.Option("--to", help="pth is BasicSR's layout; safetensors is our own, self-describing one.")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write (.pth, .safetensors, .pt or .onnx).")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        typer.Option(
+            "-o", "--out", help="The file to write; without it NAME.pth, .safetensors, .pt or .onnx in this folder."
+        ),
+    ] = None,
     arch: Annotated[
         str | None,
         typer.Option(help='For plain state files: the network, as SRResNet or {"type": "SRResNet", "num_block": 16}.'),
@@ -39,15 +44,17 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a model in another format, and check that it still gives the same pictures."""
-    from mvmsr.inference.export import export, parse_arch
+    from mvmsr.inference.export import FORMATS, export, parse_arch
     from mvmsr.inference.model_card import read_card
     from mvmsr.inference.weights import WeightsError, find_weights, load_generator
 
     console = Console(stderr=True)
     try:
+        source = find_weights(model)
+        out = out or Path(f"{source.stem}{FORMATS[to.value]}")
         if out.exists() and not overwrite:
-            raise WeightsError(f"{out} exists and is left alone; --overwrite replaces it")
-        module, info = load_generator(find_weights(model), parse_arch(arch) if arch else None)
+            raise WeightsError(f"{out} exists and is left alone; --overwrite replaces it, -o names another")
+        module, info = load_generator(source, parse_arch(arch) if arch else None)
         if card is not None:
             info = replace(info, extra={**info.extra, **read_card(card)})
         difference = export(module, info, to.value, out, half=half)

@@ -280,6 +280,19 @@ def test_models_info_and_list(weights: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert _run("models", "info", "absent").exit_code == 1
 
 
+def test_an_export_without_a_name_goes_to_this_folder(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = _run("export", weights, "--to", "pth")
+    assert result.exit_code == 0, result.output
+    before = (tmp_path / "tiny.pth").read_bytes()
+    again = _run("export", weights, "--to", "pth")
+    assert again.exit_code == 1
+    assert "tiny.pth exists and is left alone" in again.output
+    assert (tmp_path / "tiny.pth").read_bytes() == before
+
+
 def test_export_and_back(weights: Path, tmp_path: Path) -> None:
     result = _run("export", weights, "--to", "pth", "-o", tmp_path / "a.pth")
     assert result.exit_code == 0, result.output
