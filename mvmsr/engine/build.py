@@ -33,6 +33,7 @@ from mvmsr.engine.sharding import ShardedGenerator, is_sharded, obstacle
 from mvmsr.engine.step import Networks
 from mvmsr.engine.updates import Player
 from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
+from mvmsr.inference.failures import why
 from mvmsr.inference.weights import WeightsError, find_weights, load_state
 from mvmsr.losses.term import Term
 from mvmsr.registry import ARCHS, DATASETS, LOSSES
@@ -240,8 +241,12 @@ def _network(options: TrainOptions, key: str) -> nn.Module:
         network = constructor(**network_args(options, key))
     except ValueError as error:
         raise options.error((key,), str(error)) from error
-    if key == "network_g" and getattr(network, "scale", options.scale) != options.scale:
-        raise options.error((key,), f"{spec.type} upscales by {network.scale}, but scale is {options.scale}")
+    except Exception as error:  # constructors check little of what they are given
+        raise options.error((key,), f"{spec.type} cannot be built: {why(error)}") from error
+    # Networks that do not say it are found out by the rehearsal.
+    scale = getattr(network, "scale", getattr(network, "upscale", options.scale))
+    if key == "network_g" and scale != options.scale:
+        raise options.error((key,), f"{spec.type} upscales by {scale}, but scale is {options.scale}")
     return network
 
 

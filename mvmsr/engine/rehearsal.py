@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 
-from mvmsr.engine.build import Experiment
+from mvmsr.archs.padded import size_multiple
+from mvmsr.config import OptionsError, TrainOptions
+from mvmsr.engine.build import NETWORKS, Experiment
 from mvmsr.engine.objective import evaluate_terms
 from mvmsr.engine.step import Images, Networks, Step
+from mvmsr.inference.failures import why
 
 
 class SetupError(ValueError):
@@ -20,7 +24,7 @@ def rehearse(experiment: Experiment) -> None:
     discriminator for another size, a batch too small for a loss. The networks' buffers are put back afterwards.
 
     Raises:
-        SetupError: naming the objective that failed.
+        OptionsError: naming the network or the term that failed.
     """
     options = experiment.options
     spec = options.datasets.train
@@ -36,17 +40,62 @@ def rehearse(experiment: Experiment) -> None:
     buffers = [(b, b.clone()) for module in experiment.modules.values() for b in module.buffers()]
     random_state = torch.get_rng_state()
     processes = experiment.processes
-    step = Step(Networks(**experiment.modules), images, (0, 0, 0), shared=False, processes=processes)
+    watched = {name: _Watched(options, key, experiment.modules[name], size) for key, name in _built(experiment)}
+    step = Step(Networks(**watched), images, (0, 0, 0), shared=False, processes=processes)
     try:
-        for name, player in experiment.players.items():
-            view = step.generator_view() if name == "generator" else step.critic_view()
-            try:
-                with torch.no_grad():
-                    evaluate_terms(player.terms, view, processes.size)
-            except (ValueError, RuntimeError) as error:
-                raise SetupError(f"the objective of the {name} fails on patches of {size} pixels: {error}") from error
+        with torch.no_grad():
+            for name, player in experiment.players.items():
+                view = step.generator_view() if name == "generator" else step.critic_view()
+                for term in player.terms:
+                    try:
+                        evaluate_terms([term], view, processes.size)
+                    except OptionsError:
+                        raise
+                    except Exception as error:  # losses and networks of others may raise anything
+                        message = f"the objective of the {name} fails on patches of {size} pixels: {why(error)}"
+                        raise options.error(("train", f"{term.name}_opt"), message) from error
     finally:
         torch.set_rng_state(random_state)
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
+
+
+def _built(experiment: Experiment) -> list[tuple[str, str]]:
+    return [(key, name) for key, name in NETWORKS.items() if name in experiment.modules]
+
+
+class _Watched(nn.Module):
+    """A network whose failures become errors of the options at its key."""
+
+    def __init__(self, options: TrainOptions, key: str, network: nn.Module, size: int) -> None:
+        super().__init__()
+        self._options, self._key, self._size = options, key, size
+        self.network = network
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        options, key = self._options, self._key
+        kind = getattr(options, key).type
+        try:
+            result = self.network(pictures)
+        except Exception as error:  # networks of others may raise anything
+            remedy = _remedy(self.network, key, why(error), options.scale)
+            message = f"{kind} fails on patches of {self._size} pixels: {why(error)}{remedy}"
+            raise options.error((key,), message) from error
+        expected = (len(pictures), 3, self._size, self._size)
+        if key == "network_g" and tuple(result.shape) != expected:
+            given = f"{kind} makes {tuple(result.shape)} of {tuple(pictures.shape)}, expected {expected}"
+            raise options.error((key,), f"{given}: an RGB picture, larger by scale: {options.scale}")
+        return result
+
+
+def _remedy(network: nn.Module, key: str, reason: str, scale: int) -> str:
+    """What to change in the options, where that is known."""
+    multiple, needed = size_multiple(network), getattr(network, "input_size", None)
+    if key == "network_g" and multiple > 1:
+        return f". Set datasets.train.gt_size to a multiple of {multiple * scale}"
+    if "channels" in reason:
+        return ". Training is for RGB pictures: build the network for 3 channels (num_in_ch, num_out_ch)"
+    if isinstance(needed, int):
+        return f". Set datasets.train.gt_size to {needed}, the network's input_size"
+    return ""
