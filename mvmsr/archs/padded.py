@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -54,7 +55,12 @@ class Padded(nn.Module):
 
     def forward(self, lq: Tensor) -> Tensor:
         height, width = lq.shape[-2:]
-        sr = self.model(mirrored(lq, -height % self.multiple, -width % self.multiple))
+        extra_height, extra_width = -height % self.multiple, -width % self.multiple
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # a branch on a size would be settled for good
+            lq = F.pad(lq, (0, extra_width, 0, extra_height), mode="reflect")
+        else:
+            lq = mirrored(lq, extra_height, extra_width)
+        sr = self.model(lq)
         return sr[..., : height * self.scale, : width * self.scale]
 
 

@@ -199,3 +199,13 @@ def test_a_network_trained_on_from_another_tools_file_is_exported_without_that_f
     lq = torch.rand(1, 3, 5, 7)
     with torch.no_grad():
         assert torch.equal(again(lq), module(lq))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_padding_is_a_part_of_what_is_exported(tmp_path: Path) -> None:
+    _network_g("RRDBNet")
+    args = SMALL["RRDBNet"]
+    state = ARCHS.get("RRDBNet")(**args).state_dict()
+    module, info = load_generator(save_weights(tmp_path / "x2.safetensors", state, "RRDBNet", args, 2))
+    assert export(module, info, "torchscript", tmp_path / "x2.pt") < 1e-5
+    assert torch.jit.load(tmp_path / "x2.pt")(torch.rand(1, 3, 5, 7)).shape == (1, 3, 10, 14)
