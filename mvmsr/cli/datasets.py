@@ -88,6 +88,8 @@ def _report(console: object, folder: Path, scale: int, decode: bool) -> bool:
     console.print(f"{folder}: layout {report.layout}", markup=False, soft_wrap=True)
     made = report.pairs - report.with_lq
     console.print(f"{report.pairs} pairs, {report.with_lq} with low-quality files, {made} to be made by bicubic")
+    for note in report.notes:
+        console.print(note, style="yellow", markup=False, soft_wrap=True, highlight=False)
     for problem in report.problems:
         console.print(problem, style="red", markup=False, soft_wrap=True, highlight=False)
     if report.problems:

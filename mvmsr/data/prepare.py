@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from mvmsr.data.download import DownloadError, Progress, download, extract_folder
 from mvmsr.data.image_io import ImageError, read_rgb
+from mvmsr.data.known_pictures import compare, fingerprints, known_name
 from mvmsr.data.layouts import LayoutError, data_root_or_default, find_pairs, list_images, recognise
 from mvmsr.data.packing import audit
 from mvmsr.registry import did_you_mean
@@ -49,12 +50,13 @@ class KnownSet:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What is known of a folder after `check`."""
+    """What is known of a folder after `check`; `notes` are no problems, but worth knowing."""
 
     layout: str
     pairs: int
     with_lq: int
     problems: list[str]
+    notes: tuple[str, ...] = ()
 
 
 class PrepareError(ValueError):
@@ -128,15 +130,18 @@ def fetch(known: KnownSet, data_root: Path | None = None, progress: Progress | N
 def adopt(known: KnownSet, source: Path, data_root: Path | None = None, scale: int = 4) -> Path:
     """Make a folder that the user has known under the data set's name: check it, then link it (copy where links fail).
 
+    A folder that is itself one of the set's (`DIV2K_train_HR`) is linked below the set's name, where options files
+    look for it.
+
     Raises:
-        PrepareError: the folder has problems, or the name is taken by another folder.
+        PrepareError: the folder has problems, holds another set's pictures, or the name is taken by another folder.
     """
     if not source.is_dir():
         raise PrepareError(f"{source} is not a folder")
-    report = check(source, scale)
+    report = check(source, scale, name=known.name)
     if report.problems:
         raise PrepareError("\n".join([f"{source} has problems:", *report.problems]))
-    target = data_root_or_default(data_root) / known.name
+    target = data_root_or_default(data_root) / _place(known, source)
     _refuse_dangling(target)
     if target.exists():
         if target.resolve() == source.resolve():
@@ -151,16 +156,36 @@ def adopt(known: KnownSet, source: Path, data_root: Path | None = None, scale: i
     return target
 
 
+def _place(known: KnownSet, source: Path) -> Path:
+    """Where below the data root a folder belongs: the set's own, or one of its parts.
+
+    Raises:
+        PrepareError: the set is known by its parts only, and the folder neither has nor is the first of them.
+    """
+    first = known.archives[0]
+    if known.name in fingerprints() or (source / first.provides).is_dir():
+        whole, place = source / first.provides, Path(known.name)
+    else:
+        whole, place = source, Path(known.name) / first.provides
+    if known.name not in fingerprints() and (found := _count(whole)) < first.pictures:
+        raise PrepareError(
+            f"{source} is not {known.name}: expected a folder with {first.provides}, or that folder itself, of "
+            f"{first.pictures} pictures; found {found} in {whole}"
+        )
+    return place
+
+
 def _refuse_dangling(folder: Path) -> None:
     if folder.is_symlink() and not folder.exists():
         raise PrepareError(f"{folder} is a link to {os.readlink(folder)}, which is gone; remove the link")
 
 
-def check(folder: Path, scale: int = 4, decode: bool = False) -> CheckReport:
+def check(folder: Path, scale: int = 4, decode: bool = False, name: str | None = None) -> CheckReport:
     """Recognise a folder's layout and look for unpaired, unreadable and wrong-sized pictures.
 
     Args:
         decode: read every picture whole, instead of the headers only.
+        name: the set that it is to be; else that of the folder's name, if it is known. Its pictures are compared.
     """
     try:
         title = recognise(folder, scale).title
@@ -177,7 +202,16 @@ def check(folder: Path, scale: int = 4, decode: bool = False) -> CheckReport:
         except ImageError as error:
             if str(error) not in problems:
                 problems.append(str(error))
-    return CheckReport(title, len(pairs), sum(pair.lq is not None for pair in pairs), problems)
+    report = CheckReport(title, len(pairs), sum(pair.lq is not None for pair in pairs), problems)
+    name = name or known_name(folder)
+    if name not in fingerprints():
+        return report
+    verdict = compare(name, [pair.gt for pair in pairs])
+    return replace(
+        report,
+        problems=[*problems, *([verdict.problem] if verdict.problem else [])],
+        notes=(verdict.note,) if verdict.note else (),
+    )
 
 
 def _count(folder: Path) -> int:
