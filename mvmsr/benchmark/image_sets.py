@@ -83,13 +83,11 @@ def load_image_set(
     if lq not in get_args(LqSource):
         raise ValueError(f"lq is {lq!r}; use 'make' (bicubic from the originals) or 'file' (those of the set)")
     root = resolve_dataroot(name_or_path, data_root)
-    pairs = find_pairs(root, None, scale)
+    pairs = find_pairs(root, None, scale, gt_only=lq == "make")
     name = Path(name_or_path).name or root.name
     if not pairs:
         raise LayoutError(f"{root} holds no pictures")
-    if lq == "make":
-        pairs = [ImagePair(pair.name, pair.gt, None) for pair in pairs]
-    elif without := [pair.name for pair in pairs if pair.lq is None]:
+    if lq == "file" and (without := [pair.name for pair in pairs if pair.lq is None]):
         raise LayoutError(
             f"{name}: {len(without)} of {len(pairs)} pictures in {root} have no low-quality file, {without[0]} first; "
             "use lq: make to have them made"

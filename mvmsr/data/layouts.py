@@ -101,7 +101,8 @@ def recognise(root: str | Path, scale: int = 4) -> Layout:
     if not root.is_dir():
         raise LayoutError(f"{root} is not a folder; give the folder of a data set")
     if (selfexsr := root / f"image_SRF_{scale}").is_dir():
-        return Layout("SelfExSR (image_SRF_N)", selfexsr, selfexsr, suffixes=True)
+        has_low = any(image.stem.endswith("_LR") for image in list_images(selfexsr))
+        return Layout("SelfExSR (image_SRF_N)", selfexsr, selfexsr if has_low else None, suffixes=True)
     for high in sorted(root.glob("*_HR")):
         base = high.name.removesuffix("_HR")  # DIV2K_train, DIV2K_valid, Flickr2K; "train" sorts before "valid"
         if high.is_dir():
@@ -136,6 +137,7 @@ def find_pairs(
     scale: int = 4,
     filename_tmpl: str = "{}",
     meta_info_file: str | Path | None = None,
+    gt_only: bool = False,
 ) -> list[ImagePair]:
     """The pairs of a data set, in natural order of their names (or in the order of `meta_info_file`).
 
@@ -145,6 +147,7 @@ def find_pairs(
         filename_tmpl: low-quality name for a ground-truth name, both without suffix (`{}x4`). With the default `{}`,
             `{}xSCALE` and `_LR` for `_HR` are tried too.
         meta_info_file: text file whose lines begin with a file name below `dataroot_gt`.
+        gt_only: leave low-quality pictures out, whether there are any or not.
 
     Raises:
         LayoutError: a folder or file is missing or names do not pair; up to 5 of them are listed.
@@ -155,7 +158,7 @@ def find_pairs(
     if dataroot_lq is not None:
         lq_root: Path | None = _low_folder(Path(dataroot_lq), scale)
     else:
-        lq_root = layout.lq
+        lq_root = None if gt_only else layout.lq
     high = _from_meta(layout.gt, Path(meta_info_file)) if meta_info_file else list_images(layout.gt)
     if layout.suffixes:
         high = [path for path in high if path.stem.endswith("_HR")]

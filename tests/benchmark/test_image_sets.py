@@ -53,6 +53,19 @@ def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert np.array_equal(first[0], second[0])
 
 
+def test_making_low_quality_asks_for_no_files(tmp_path: Path) -> None:
+    picture = np.zeros((16, 16, 3), np.uint8)
+    for name in ("a_SRF_4_HR", "b_SRF_4_HR"):
+        write_rgb(tmp_path / f"Mine/image_SRF_4/{name}.png", picture)
+    write_rgb(tmp_path / "Mine/image_SRF_4/a_SRF_4_LR.png", picture[:4, :4])
+    assert [pair.lq for pair in load_image_set("Mine", tmp_path).pairs] == [None, None]
+    with pytest.raises(LayoutError, match="do not pair up"):
+        load_image_set("Mine", tmp_path, lq="file")
+    (tmp_path / "Mine/image_SRF_4/a_SRF_4_LR.png").unlink()
+    with pytest.raises(LayoutError, match="have no low-quality file, a first; use lq: make"):
+        load_image_set("Mine", tmp_path, lq="file")
+
+
 def test_refusals(tmp_path: Path) -> None:
     write_rgb(tmp_path / "plain" / "a.png", picture(0))
     with pytest.raises(LayoutError, match=r"1 of 1 pictures in .* have no low-quality file, a first"):

@@ -53,6 +53,7 @@ def touch(root: Path, *names: str) -> Path:
             ("img_001", "img_001_SRF_4_HR.png", "img_001_SRF_4_LR.png"),
         ),
         (["a.JPG", "notes.txt", ".hidden.png"], "folder of pictures", ("a", "a.JPG", None)),
+        (["image_SRF_4/a_SRF_4_HR.png"], "SelfExSR", ("a", "image_SRF_4/a_SRF_4_HR.png", None)),
         (["a_HR.png"], "SelfExSR", ("a", "a_HR.png", None)),
         (["GTmod12/a.png"], "BasicSR", ("a", "GTmod12/a.png", None)),
     ],
