@@ -8,6 +8,7 @@ from typing import Any
 
 from mvmsr.benchmark.results import Results, ResultsError, merge_results, read_results
 from mvmsr.benchmark.statistics import add_statistics
+from mvmsr.benchmark.table import precision_name
 
 
 def compare_files(paths: Sequence[str | Path]) -> Results:
@@ -15,6 +16,8 @@ def compare_files(paths: Sequence[str | Path]) -> Results:
 
     A method that several files hold becomes one row a file, `name (label)`, unless they agree in its weights and in
     all its scores on the sets that they share.
+
+    `note` of the result, where there is one, tells of files that were computed in different precisions.
 
     Raises:
         ResultsError: a file cannot be read, the files follow different protocols, or fewer than two methods share a
@@ -25,6 +28,8 @@ def compare_files(paths: Sequence[str | Path]) -> Results:
     parts = [read_results(path) for path in paths]
     _refuse_different_protocols(parts, [str(path) for path in paths])
     merged = add_statistics(merge_results(tell_apart(parts, file_labels(paths))))
+    if note := _precision_note(parts, [str(path) for path in paths]):
+        merged["note"] = note
     if not merged["statistics"]:
         methods = ", ".join(sorted({f"{row['method']} on {row['set']}" for row in merged["means"]})) or "nothing"
         raise ResultsError(f"no two methods were measured on the same set, so nothing can be compared; found {methods}")
@@ -96,6 +101,15 @@ def _renamed(part: Results, names: Mapping[str, str]) -> Results:
     }
     result["methods"] = [row(method, "name") for method in part.get("methods", [])]
     return result
+
+
+def _precision_note(parts: Sequence[Results], names: Sequence[str]) -> str:
+    """Who computed in what, where results differ in it; empty where they do not, or do not say."""
+    known = {name: part["precision"] for part, name in zip(parts, names, strict=True) if "precision" in part}
+    if len(set(known.values())) < 2:
+        return ""
+    told = ", ".join(f"{name} in {precision_name(precision)}" for name, precision in known.items())
+    return f"Methods were computed in different precisions, which moves NIQE by 0.01 to 0.02: {told}"
 
 
 def _refuse_different_protocols(parts: Sequence[Results], names: Sequence[str]) -> None:

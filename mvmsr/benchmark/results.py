@@ -39,6 +39,7 @@ def make_results(
     methods: Iterable[Mapping[str, Any]] = (),
     device: str | None = None,
     lq: str = "make",
+    precision: str | None = None,
 ) -> Results:
     """The document.
 
@@ -49,6 +50,7 @@ def make_results(
         failures: methods or sets as a whole that could not be used; failed pictures are added from `scores`.
         methods: names, sources, checksums and costs.
         lq: whether the low-quality pictures were made or read.
+        precision: what the methods computed in, as `bf16-mixed`; never `auto`, which means another one elsewhere.
     """
     scores = list(scores)
     missing = list(missing)
@@ -61,6 +63,7 @@ def make_results(
         },
         "versions": versions(),
         "machine": machine(device),
+        **({"precision": precision} if precision is not None else {}),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "methods": [dict(method) for method in methods],
         "means": means(scores, columns),
@@ -122,6 +125,8 @@ def merge_results(parts: Sequence[Results]) -> Results:
             pairs = ", ".join(f"{k}: {first.get(k)!r} and {part['protocol'].get(k)!r}" for k in differing)
             raise ResultsError(f"these results follow different protocols and cannot be compared ({pairs})")
     merged = dict(parts[-1])
+    if precisions := list(dict.fromkeys(part["precision"] for part in parts if "precision" in part)):
+        merged["precision"] = " and ".join(dict.fromkeys(" and ".join(precisions).split(" and ")))
     newest = {(row["method"], row["set"]): number for number, part in enumerate(parts) for row in part["means"]}
     for key in ("means", "images"):
         merged[key] = [

@@ -13,7 +13,7 @@ from mvmsr.benchmark.plan import Plan, PlanError
 from mvmsr.benchmark.results import Results, make_results
 from mvmsr.benchmark.statistics import add_statistics
 from mvmsr.data.layouts import LayoutError
-from mvmsr.hardware import pick_device
+from mvmsr.hardware import pick_device, pick_precision
 from mvmsr.metrics.build import build_metrics
 from mvmsr.metrics.protocol import make_protocol
 
@@ -60,6 +60,7 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
         methods=about,
         device=str(device),
         lq=plan.lq,
+        precision=pick_precision(plan.precision, device),
     )
     return add_statistics(results)
 

@@ -21,6 +21,7 @@ PARTIAL = (
 _COLUMN, _FIRST_COLUMN = 11, 24
 """Characters that a column of scores and one of method names take in a terminal."""
 _NAMES = {"lpips_vgg": "LPIPS (VGG)", "niqe_y": "NIQE (luma)", "consistency": "consistency"}
+_PRECISIONS = {"32": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
 _UNITS = {"psnr": "dB", "consistency": "dB"}
 
 
@@ -73,7 +74,17 @@ def title_of(results: Results) -> str:
     """The protocol in one line."""
     fields = {key: value for key, value in results["protocol"].items() if key in Protocol.__dataclass_fields__}
     lq = "made" if results["protocol"].get("lq", "make") == "make" else "the set's files"
-    return f"Protocol {Protocol(**fields).describe()}; low quality: {lq}"
+    computed = f"; computed in {precision_name(results['precision'])}" if "precision" in results else ""
+    return f"Protocol {Protocol(**fields).describe()}; low quality: {lq}{computed}"
+
+
+def precision_name(precision: str) -> str:
+    """How people call what methods computed in, be it one or several.
+
+    >>> precision_name("32 and bf16-mixed")
+    'float32 and bfloat16'
+    """
+    return " and ".join(_PRECISIONS.get(one, one) for one in precision.split(" and "))
 
 
 def metric_name(key: str) -> str:

@@ -33,10 +33,16 @@ def command(
         for table in rich_tables(results, console.width):
             console.print(table)
         console.print(statistics_table(results))
+        note = results.get("note", "")
+        if note:
+            console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if written:
             as_json, as_csv, as_markdown = written
             write_results(as_json, results)
             write_text(as_csv, to_csv(results))
-            write_text(as_markdown, to_markdown(results) + "\n" + statistics_markdown(results))
+            write_text(
+                as_markdown,
+                to_markdown(results) + "\n" + statistics_markdown(results) + (f"\n{note}.\n" if note else ""),
+            )
         for path in written:
             console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from mvmsr.benchmark.compare import compare_files, file_labels
 from mvmsr.benchmark.evaluate import ImageScore
 from mvmsr.benchmark.results import Results, ResultsError, make_results, read_results, write_results
+from mvmsr.benchmark.table import title_of
 from mvmsr.cli import app
 from mvmsr.metrics import Psnr, Ssim, make_protocol
 
@@ -146,3 +147,20 @@ def test_too_few_and_undecided_are_said(tmp_path: Path) -> None:
     assert "too few pictures" in invoke(tmp_path / "a" / "results.json")[1]
     equal = write(tmp_path, b=results({"m": BICUBIC, "n": BICUBIC}))
     assert "undecided" in invoke(*equal)[1]
+
+
+def test_different_precisions_are_named(tmp_path: Path) -> None:
+    files = []
+    for name, precision in (("here", "bf16-mixed"), ("there", "32"), ("old", None)):
+        scores = [ImageScore(name, "Set5", image, {"psnr": 30.0}) for image in "abcdef"]
+        part = make_results(scores, make_protocol("y", 4), {"psnr": Psnr()}, precision=precision)
+        files.append(tmp_path / f"{name}.json")
+        write_results(files[-1], part)
+    merged = compare_files(files)
+    assert merged["precision"] == "bf16-mixed and 32"
+    assert title_of(merged).endswith("; computed in bfloat16 and float32")
+    assert merged["note"].endswith(f"{files[0]} in bfloat16, {files[1]} in float32")
+    result = CliRunner().invoke(app, ["compare", *map(str, files), "--out", str(tmp_path / "out")])
+    assert "different precisions" in result.output
+    assert "different precisions" in (tmp_path / "out/comparison.md").read_text()
+    assert "note" not in compare_files(files[1:])
