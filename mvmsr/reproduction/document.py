@@ -26,6 +26,7 @@ _PARTIAL = (
     "A mean marked [n of N] lacks pictures that another row has; means over different pictures cannot be compared, so "
     "no claim is judged by it."
 )
+_BICUBIC = "The paper's bicubic row was measured on luma"
 _COLUMNS_OF = {PAPER: (*METRICS, "st_lpips"), LUMA: ("psnr", "ssim")}
 
 
@@ -88,7 +89,7 @@ def to_markdown(document: Document) -> str:
         "",
     ]
     if any(not row.stem for row in document.rows):
-        lines += ["The paper's bicubic row was measured on luma: compare it with the tables of `y`.", ""]
+        lines += [f"{_BICUBIC}: compare it with the tables of `y`.", ""]
     for set_name in SETS:
         lines += [*_set_table(document, set_name, PAPER), ""]
     if document.scores.get(LUMA):
@@ -111,7 +112,7 @@ def to_markdown(document: Document) -> str:
 
 
 def to_latex(document: Document) -> str:
-    """One tabular (booktabs): ours, with the paper's figures in brackets."""
+    """One tabular (booktabs): ours, with the paper's figures in brackets, and notes below it."""
     head = " & ".join(rf"\multicolumn{{2}}{{c}}{{{name}}}" for name in SETS)
     second = " & ".join("PSNR & SSIM" for _ in SETS)
     lines = [
@@ -121,13 +122,14 @@ def to_latex(document: Document) -> str:
         rf"row & {second} \\",
         r"\midrule",
     ]
-    if note := _footnote(document):
-        lines.insert(0, f"% {note}")
     for row in document.rows:
         cells = [_cell(document, row, name, metric, PAPER) for name in SETS for metric in ("psnr", "ssim")]
         latex = " & ".join(cell.replace("–", "--").replace("±", r"$\pm$") for cell in cells)
         lines.append(rf"{row.label} & {latex} \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    notes = [f"{_BICUBIC}, ours on RGB: the two cannot be compared."] if any(not r.stem for r in document.rows) else []
+    notes += [note] if (note := _footnote(document)) else []
+    below = [rf"\par{{\footnotesize {note}\par}}" for note in notes]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *below]) + "\n"
 
 
 def to_json(document: Document) -> dict[str, Any]:

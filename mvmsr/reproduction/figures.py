@@ -52,7 +52,8 @@ def _plane(table: str, rows: Sequence[Row], scores: Scores, path: Path) -> Path:
             found, printed = scores[row.key].get(set_name, {}), PUBLISHED[table][row.key][set_name]
             if "psnr" in found and "niqe" in found:
                 axes.plot(found["psnr"].mean, found["niqe"].mean, "o", color=color, label=row.label)
-            axes.plot(printed["psnr"], printed["niqe"], "o", color=color, fillstyle="none")
+            if row.stem:  # bicubic's printed figures are of luma: they have no place on axes of RGB
+                axes.plot(printed["psnr"], printed["niqe"], "o", color=color, fillstyle="none")
         if place == 0 and axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small")
     return _saved(figure, path)

@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.axes import Axes
 from rich.console import Console
 from typer.testing import CliRunner
 
 from mvmsr.cli import app
 from mvmsr.cli.reproduce import _show_plan
 from mvmsr.data import write_rgb
+from mvmsr.reproduction import figures as figures_module
 from mvmsr.reproduction import runs as runs_module
 from mvmsr.reproduction.document import to_latex, to_markdown
 from mvmsr.reproduction.launch import launch_process
@@ -30,7 +32,7 @@ from mvmsr.reproduction.published import PUBLISHED, SETS
 from mvmsr.reproduction.reproduce import Settings, describe, find_options, plan, reproduce, write_section
 from mvmsr.reproduction.rows import ROWS, ReproductionError
 from mvmsr.reproduction.runs import Run, changed_options, runs_of
-from mvmsr.reproduction.scoring import LUMA, PAPER, scores_by_row
+from mvmsr.reproduction.scoring import LUMA, PAPER, Score, scores_by_row
 from mvmsr.reproduction.training import Interrupted, train_missing
 
 SIZES = {"Set5": 2, "Set14": 1, "BSD100": 1, "Urban100": 1}
@@ -238,6 +240,28 @@ def test_scores_are_means_over_seeds_of_means_over_pictures() -> None:
     assert score.mean == 26.5
     assert score.deviation == pytest.approx(np.std([25.0, 28.0], ddof=1))
     assert dict(score.images) == {"a": 21.0, "b": 32.0}
+
+
+def test_bicubic_as_printed_is_not_set_beside_rgb(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[float, float]] = []
+    plot = Axes.plot
+
+    def noted(axes: Axes, x: float, y: float, *rest: object, **more: object) -> object:
+        drawn.append((x, y))
+        return plot(axes, x, y, *rest, **more)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    score = Score(30.0, None, 1, {"a": 30.0})
+    ours = {key: {"Set5": {"psnr": score, "niqe": score}} for key in "ag"}
+    figures_module._plane("table5", [row for row in ROWS["table5"] if row.key in "ag"], ours, tmp_path / "plane.png")
+    printed = {key: (one["Set5"]["psnr"], one["Set5"]["niqe"]) for key, one in PUBLISHED["table5"].items()}
+    assert drawn.count((30.0, 30.0)) == 2
+    assert printed["g"] in drawn
+    assert printed["a"] not in drawn
+    assert "bicubic row was measured on luma" in to_latex(describe(settings, {}, {}))
+    assert "bicubic" not in to_latex(describe(replace(settings, table="table3"), {}, {}))
 
 
 def test_a_row_that_lacks_pictures_decides_nothing(settings: Settings) -> None:
