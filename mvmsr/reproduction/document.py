@@ -27,6 +27,10 @@ _PARTIAL = (
     "no claim is judged by it."
 )
 _BICUBIC = "The paper's bicubic row was measured on luma"
+_SEEDS = (
+    "A difference is called beyond chance where the 95 % interval over the pictures leaves out zero and the means over "
+    "the seeds differ by more than twice the standard error, sqrt(s_a²/n_a + s_b²/n_b)."
+)
 _COLUMNS_OF = {PAPER: (*METRICS, "st_lpips"), LUMA: ("psnr", "ssim")}
 
 
@@ -103,7 +107,13 @@ def to_markdown(document: Document) -> str:
             *(f"- {_SHOWN.get(name, name)}: {' '.join(why.split())}" for name, why in document.missing.items()),
             "",
         ]
-    lines += ["### What the paper concludes", "", "| claim | on our figures |", "| --- | --- |"]
+    lines += [
+        "### What the paper concludes",
+        "",
+        *([_SEEDS, ""] if document.seeds > 1 else []),
+        "| claim | on our figures |",
+        "| --- | --- |",
+    ]
     lines += [f"| {judged.claim.text} | {_escape(judged.text)} |" for judged in document.judgements]
     lines.append("")
     for caption, path in document.figures.items():

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from mvmsr.benchmark.statistics import FEW_IMAGES, paired_bootstrap
+from mvmsr.benchmark.statistics import FEW_IMAGES, Interval, paired_bootstrap
 from mvmsr.reproduction.claims import Claim, Condition, Outcome, judge
 from mvmsr.reproduction.published import DECIMALS, HIGHER_IS_BETTER
-from mvmsr.reproduction.scoring import Scores
+from mvmsr.reproduction.scoring import Score, Scores
 
 STAND_IN = {"lpips": "st_lpips"}
 """What judges where a metric of the paper could not be computed for any row."""
 _SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row beside the one that decides a condition.
+
+    Attributes:
+        difference, low, high: of the scores, row less rival, over the pictures that both have, with the 95 % interval
+            of the paired bootstrap; None where one cannot say.
+        images: how many pictures that are.
+        seeds_error: standard error of the difference over the seeds; None with one seed each.
+        beyond_chance: zero is outside the interval on the side of the means, and, where there are several seeds, the
+            means differ by more than two such standard errors.
+    """
+
+    row: str
+    rival: str
+    set: str
+    metric: str
+    met: bool
+    difference: float | None
+    low: float | None
+    high: float | None
+    images: int
+    seeds_error: float | None
+    beyond_chance: bool
 
 
 @dataclass(frozen=True)
@@ -24,6 +51,7 @@ class Judgement:
     Attributes:
         sure, against: met and unmet conditions whose paired interval over the pictures (95 %) leaves out zero.
         replaced: metrics that another one stood in for.
+        comparisons: of every decided condition, the paired difference to the row that decides, and how sure it is.
     """
 
     claim: Claim
@@ -32,6 +60,7 @@ class Judgement:
     against: int
     replaced: tuple[str, ...]
     means: dict[str, dict[str, dict[str, float]]]
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def text(self) -> str:
@@ -39,7 +68,7 @@ class Judgement:
         outcome, total = self.outcome, len(self.claim.conditions)
         parts = [f"{outcome.verdict}: {len(outcome.met)} of {total} comparisons ({self.claim.needed} are needed)"]
         if outcome.met:
-            parts.append(f"{self.sure} of them beyond chance over the pictures (95 %, paired bootstrap)")
+            parts.append(f"{self.sure} of them beyond chance over the pictures (95 %, paired bootstrap){self._seeds()}")
         if outcome.unmet:
             shown = [self._told(condition) for condition in outcome.unmet[:_SHOWN]]
             more = f" and {len(outcome.unmet) - _SHOWN} more" if len(outcome.unmet) > _SHOWN else ""
@@ -64,8 +93,13 @@ class Judgement:
             "beyond_chance": self.sure,
             "against_beyond_chance": self.against,
             "replaced": list(self.replaced),
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "in_words": self.text,
         }
+
+    def _seeds(self) -> str:
+        several = any(comparison.seeds_error is not None for comparison in self.comparisons)
+        return " and over the seeds (two standard errors)" if several else ""
 
     def _lacks(self, row: str, condition: Condition) -> bool:
         return condition.metric not in self.means.get(row, {}).get(condition.set, {})
@@ -96,23 +130,48 @@ def judge_claim(claim: Claim, scores: Scores) -> Judgement:
         for row, sets in scores.items()
     }
     outcome = judge(claim, means)
-    sure = sum(_beyond_chance(condition, outcome, means, scores) for condition in outcome.met)
-    against = sum(_beyond_chance(condition, outcome, means, scores) for condition in outcome.unmet)
-    return Judgement(claim, outcome, sure, against, replaced, means)
+    decided = [(condition, True) for condition in outcome.met] + [(condition, False) for condition in outcome.unmet]
+    comparisons = tuple(_compared(condition, met, means, scores) for condition, met in decided)
+    sure = sum(one.beyond_chance for one in comparisons if one.met)
+    against = sum(one.beyond_chance for one in comparisons if not one.met)
+    return Judgement(claim, outcome, sure, against, replaced, means, comparisons)
 
 
-def _beyond_chance(condition: Condition, outcome: Outcome, means: dict[str, Any], scores: Scores) -> bool:
-    """Whether the interval of the difference to the row that decides leaves out zero on the side of the means."""
+def _compared(condition: Condition, met: bool, means: dict[str, Any], scores: Scores) -> Comparison:
+    """The difference of a decided condition's row to the one that decides, and whether chance explains it."""
     rival = condition.rival(means)
-    if rival is None:
-        return False
-    own, other = (scores[row][condition.set][condition.metric].images for row in (condition.row, rival))
-    differences = np.array([own[image] - other[image] for image in own if image in other], dtype=np.float64)
-    if len(differences) < FEW_IMAGES:
-        return False
-    interval = paired_bootstrap([differences])
+    assert rival is not None  # the condition is decided
+    own, other = (scores[row][condition.set][condition.metric] for row in (condition.row, rival))
+    pairs = [own.images[image] - other.images[image] for image in own.images if image in other.images]
+    interval = paired_bootstrap([np.array(pairs, dtype=np.float64)]) if pairs else None
+    seeds_error = _seeds_error(own, other)
+    sure = len(pairs) >= FEW_IMAGES and interval is not None and _leaves_out_zero(interval, condition, met)
+    if seeds_error is not None:
+        sure = sure and abs(own.mean - other.mean) > 2 * seeds_error
+    return Comparison(
+        condition.row,
+        rival,
+        condition.set,
+        condition.metric,
+        met,
+        interval.difference if interval else None,
+        interval.low if interval else None,
+        interval.high if interval else None,
+        len(pairs),
+        seeds_error,
+        sure,
+    )
+
+
+def _leaves_out_zero(interval: Interval, condition: Condition, met: bool) -> bool:
+    """Whether zero is outside the interval, on the side that the means are on."""
     if interval.low is None or interval.high is None:
         return False
     better_is_higher = HIGHER_IS_BETTER.get(condition.metric, False)
-    met = condition in outcome.met
     return interval.low > 0 if better_is_higher == met else interval.high < 0
+
+
+def _seeds_error(own: Score, other: Score) -> float | None:
+    """sqrt(s_a^2 / n_a + s_b^2 / n_b) of the means over the seeds; None where neither has several."""
+    spread = [score.deviation**2 / score.seeds for score in (own, other) if score.deviation is not None]
+    return math.sqrt(sum(spread)) if spread else None

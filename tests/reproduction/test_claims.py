@@ -109,6 +109,28 @@ def test_a_verdict_counts_what_is_beyond_chance() -> None:
     assert judge_claim(claim, few).sure == 24 - 3, "four pictures decide nothing"
 
 
+def test_a_difference_within_the_spread_of_seeds_is_not_beyond_chance() -> None:
+    claim = claims_of("table3")[0]
+
+    def with_deviation(deviation: float) -> Scores:
+        scores = _scores("table3", ("psnr", "ssim"), spread=0.0)
+        for sets in scores.values():
+            for metrics in sets.values():
+                for metric, score in metrics.items():
+                    metrics[metric] = replace(score, deviation=deviation, seeds=2)
+        return scores
+
+    loud, quiet = judge_claim(claim, with_deviation(5.0)), judge_claim(claim, with_deviation(1e-5))
+    assert (loud.outcome.verdict, loud.sure, quiet.sure) == ("holds", 0, 24)
+    assert "(95 %, paired bootstrap) and over the seeds (two standard errors)" in quiet.text
+    assert len(quiet.as_dict()["comparisons"]) == 24
+    (one,) = (c for c in loud.comparisons if (c.row, c.set, c.metric) == ("rdn_mvm", "Set5", "psnr"))
+    assert (one.rival, one.met, one.images, one.beyond_chance) == ("rdn_gan", True, 10, False)
+    assert one.seeds_error == pytest.approx(5.0)  # sqrt(25 / 2 + 25 / 2)
+    assert one.low == pytest.approx(0.99)
+    assert one.high == pytest.approx(0.99)
+
+
 def test_a_verdict_names_its_exceptions_and_what_it_waits_for() -> None:
     scores = _scores("table5", ("psnr", "ssim", "niqe"), spread=0.0)
     (ssim,) = (claim for claim in claims_of("table5") if claim.key == "ssim")
