@@ -45,6 +45,7 @@ class Document:
         failed: why a run could not be finished, by its key.
         missing: metrics that could not be computed, and why.
         figures: paths of pictures beside the document, by caption.
+        curriculum: how far the natural manifold discriminator's came, if there is one.
     """
 
     table: str
@@ -57,14 +58,19 @@ class Document:
     failed: Mapping[str, str] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     figures: Mapping[str, str] = field(default_factory=dict)
+    curriculum: str = ""
 
     @property
     def complete(self) -> bool:
         """Whether every row is trained and scored on every set."""
-        return all(self.status(row) == "done" for row in self.rows) and not self.failed
+        return all(self._progress(row) == "done" for row in self.rows) and not self.failed
 
     def status(self, row: Row) -> str:
-        """How far a row is: `done`, else what each of its seeds lacks."""
+        """How far a row is: `done`, else what each of its seeds lacks; and how far its discriminator's curriculum."""
+        progress = self._progress(row)
+        return f"{progress}; {self.curriculum}" if row.needs_nmd and self.curriculum else progress
+
+    def _progress(self, row: Row) -> str:
         runs = [run for run in self.runs if run.row == row]
         told = [self.failed.get(run.key, run.status) for run in runs]
         lacking = [what for what in told if what != "done"]

@@ -12,7 +12,7 @@ from mvmsr.reproduction.claims import claims_of
 from mvmsr.reproduction.document import Document, replace_section, to_json, to_latex, to_markdown
 from mvmsr.reproduction.figures import write_figures
 from mvmsr.reproduction.rows import Budget, ReproductionError, rows_of
-from mvmsr.reproduction.runs import Run, runs_of, stale_runs
+from mvmsr.reproduction.runs import Run, curriculum_of, runs_of, stale_runs
 from mvmsr.reproduction.scoring import METRICS, PAPER, Progress, Scores, benchmark, scores_by_row
 from mvmsr.reproduction.training import Launch, train_missing
 from mvmsr.reproduction.verdicts import judge_claim
@@ -118,6 +118,7 @@ def describe(settings: Settings, results: Mapping[str, Results], failed: Mapping
         judgements=tuple(judge_claim(claim, ours) for claim in claims_of(settings.table)),
         failed={**stale, **failed, **_failures(results)},
         missing=missing,
+        curriculum=next((told for run in runs if (told := curriculum_of(run))), ""),
         figures=write_figures(settings.table, rows, current, ours, settings.out, settings.data_root),
     )
 

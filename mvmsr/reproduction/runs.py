@@ -144,6 +144,23 @@ def stale_runs(runs: Sequence[Run]) -> dict[str, str]:
     return stale
 
 
+def curriculum_of(run: Run) -> str:
+    """How far a discriminator's curriculum came, in words; empty of rows' runs and where there are no weights.
+
+    Such a run may be done, its iterations being spent, long before the pictures became as hard as NatSR's.
+    """
+    if run.row is not None:
+        return ""
+    try:
+        extra = read_info(run.weights).extra
+    except WeightsError:
+        return ""
+    if not {"sigma", "alpha"} <= extra.keys():
+        return ""
+    early = "" if extra.get("curriculum_finished") == "true" else " before its end"
+    return f"its discriminator's curriculum stopped{early} at sigma {extra['sigma']}, alpha {extra['alpha']}"
+
+
 def _is_free(key: str) -> bool:
     return bool(_FREE & set(key.split("."))) or key.startswith("datasets.val")
 

@@ -193,6 +193,12 @@ def test_rows_come_with_their_discriminator(settings: Settings, launch, launched
     assert train_missing(runs, launch=launch) == {}
     assert all(run.done for run in runs)
     assert any(f'nmd_path="{runs[0].weights}"' in word for word in launched[1])
+    # Two iterations are no curriculum: done is not all that is to be said.
+    document = describe(replace(settings, overrides=overrides), {}, {})
+    (row,) = (row for row in document.rows if row.key == "f")
+    assert "its discriminator's curriculum stopped before its end at sigma 0." in document.status(row)
+    assert ", alpha 0." in document.status(row)
+    assert "curriculum" in to_markdown(document)
 
 
 def test_a_row_without_its_discriminator_is_not_tried(settings: Settings) -> None:
