@@ -141,6 +141,8 @@ def test_no_gpu_means_the_processor():
 
 PSNR = {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True, "better": "higher"}
 SSIM = {"type": "calculate_ssim", "crop_border": 4, "test_y_channel": True}
+RGB_PSNR = {**PSNR, "test_y_channel": False}
+Y_FLOAT_CROP4 = ("psnr_y_float_crop4", "ssim_y_float_crop4")
 NIQE = {"type": "calculate_niqe", "crop_border": 4, "better": "lower"}
 
 
@@ -150,8 +152,12 @@ NIQE = {"type": "calculate_niqe", "crop_border": 4, "better": "lower"}
         ({"a": PSNR, "b": SSIM}, ("psnr", "ssim"), "y_float", 4),
         ({"psnr": {**PSNR, "test_y_channel": False, "crop_border": 0}}, ("psnr",), "rgb", 0),
         ({"psnr": {"type": "calculate_psnr"}}, ("psnr",), "rgb", 0),
-        ({"niqe": NIQE, "psnr": PSNR}, ("niqe_y", "psnr"), "y_float", 4),
-        ({"niqe": {**NIQE, "convert_to": "gray", "num_thread": 2}}, ("niqe",), "y", 4),
+        ({"niqe": NIQE, "psnr": PSNR}, ("niqe_y_crop4", "psnr"), "y_float", 4),
+        ({"psnr": PSNR, "niqe": {"type": "calculate_niqe"}}, ("psnr", "niqe_y"), "y_float", 4),
+        ({"niqe": {**NIQE, "convert_to": "gray", "num_thread": 2}}, ("niqe_crop4",), "y", None),
+        ({"psnr": PSNR, "lpips": {"type": "calculate_lpips"}}, ("psnr", "lpips"), "y_float", 4),
+        ({"psnr": RGB_PSNR, "psnr_y": PSNR, "ssim": SSIM}, ("psnr", *Y_FLOAT_CROP4), "rgb", 4),
+        ({"a": PSNR, "b": {**SSIM, "crop_border": 0}}, ("psnr", "ssim_y_float_crop0"), "y_float", 4),
         (None, (), "y", None),
         ({}, (), "y", None),
     ],
@@ -191,12 +197,12 @@ REFUSED = [
         "datasets.val.type",
         ["'PairedImageDataset', got 'SingleImageDataset'"],
     ),
-    ({"val": {"metrics": {"a": PSNR, "b": {**SSIM, "crop_border": 0}}}}, "val.metrics", ["must share"]),
-    ({"val": {"metrics": {"a": PSNR, "b": {**SSIM, "test_y_channel": False}}}}, "val.metrics", ["must share"]),
+    ({"val": {"metrics": {"a": PSNR, "b": PSNR}}}, "val.metrics.b", ["second calculate_psnr with the same colour"]),
+    ({"val": {"metrics": {"a": NIQE, "b": NIQE}}}, "val.metrics.b", ["second calculate_niqe"]),
     ({"val": {"metrics": {"a": {"crop_border": 4}}}}, "val.metrics.a", ["section with a `type`", "calculate_psnr"]),
     ({"val": {"metrics": {"a": 5}}}, "val.metrics.a", ["section with a `type`", "got 5"]),
     ({"val": {"metrics": {"a": {**PSNR, "cropborder": 4}}}}, "val.metrics.a.cropborder", ["mean 'crop_border'?"]),
-    ({"val": {"metrics": {"a": {**PSNR, "crop_border": -1}}}}, "val.crop_border", ["greater than or equal to 0"]),
+    ({"val": {"metrics": {"a": {**PSNR, "crop_border": -1}}}}, "val.metrics.a.crop_border", ["from 0 to 999, got -1"]),
     (
         {
             "model_type": "ESRGANModel",

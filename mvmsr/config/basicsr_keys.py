@@ -29,6 +29,7 @@ _IGNORED: dict[Keys, tuple[str, ...]] = {
 }
 _VAL_IGNORED = ("io_backend", "phase", "scale")
 _METRIC_KEYS = ("type", "crop_border", "test_y_channel", "better", "input_order", "convert_to", "num_thread")
+_WIDEST_BORDER = 999
 
 
 def translate(values: dict[str, Any], source: Source) -> tuple[dict[str, Any], list[Problem]]:
@@ -107,8 +108,6 @@ def _metrics(values: dict[str, Any], source: Source) -> list[Problem]:
         return []
     problems: list[Problem] = []
     names: list[str] = []
-    protocols: list[Any] = []
-    borders: list[Any] = []
     for label, spec in metrics.items():
         keys = ("val", "metrics", label)
         if not isinstance(spec, dict) or not isinstance(spec.get("type"), str):
@@ -119,21 +118,32 @@ def _metrics(values: dict[str, Any], source: Source) -> list[Problem]:
             if name not in _METRIC_KEYS:
                 message = f"is unknown.{did_you_mean(name, _METRIC_KEYS)} Accepted here: {', '.join(_METRIC_KEYS)}."
                 problems.append(source.problem((*keys, name), message))
-        names.append(spec["type"].removeprefix("calculate_"))
-        if names[-1] == "niqe":  # has no reference, and chooses its colour by itself
-            names[-1] = "niqe" if spec.get("convert_to") == "gray" else "niqe_y"
-        else:
-            protocols.append("y_float" if spec.get("test_y_channel") else "rgb")
-        borders.append(spec.get("crop_border", 0))
-    if any(found != group[0] for group in (protocols, borders) for found in group):
-        message = "all metrics of a run must share test_y_channel and crop_border"
-        problems.append(source.problem(("val", "metrics"), message))
+        border = spec.get("crop_border", 0)
+        if not isinstance(border, int) or isinstance(border, bool) or not 0 <= border <= _WIDEST_BORDER:
+            message = f"expected a whole number from 0 to {_WIDEST_BORDER}, got {shown(border)}"
+            problems.append(source.problem((*keys, "crop_border"), message))
+            continue
+        name = _metric_name(val, spec, border)
+        if name in names:
+            message = f"is a second {spec['type']} with the same colour and border; take one of them out"
+            problems.append(source.problem(keys, message))
+        names.append(name)
     val["metrics"] = tuple(names)
-    if protocols:
-        val["protocol"] = protocols[0]
-    if borders:
-        val["crop_border"] = borders[0]
     return problems
+
+
+def _metric_name(val: dict[str, Any], spec: dict[str, Any], border: int) -> str:
+    """Our name of a metric; the first PSNR or SSIM sets the run's protocol, others than that are named by theirs."""
+    name: str = spec["type"].removeprefix("calculate_")
+    if name == "niqe":  # has no reference, and a colour and border of its own
+        return ("niqe" if spec.get("convert_to") == "gray" else "niqe_y") + (f"_crop{border}" if border else "")
+    if name not in ("psnr", "ssim"):
+        return name
+    protocol = "y_float" if spec.get("test_y_channel") else "rgb"
+    if "protocol" not in val:
+        val.update(protocol=protocol, crop_border=border)
+    is_the_runs = (val["protocol"], val.get("crop_border")) == (protocol, border)
+    return name if is_the_runs else f"{name}_{protocol}_crop{border}"
 
 
 def _section(values: dict[str, Any], keys: Keys) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvmsr.metrics.metric import Metric
+from mvmsr.metrics.metric import FidelityMetric, Metric
+from mvmsr.metrics.under_protocol import UnderProtocol
 from mvmsr.pretrained import MissingWeights
 from mvmsr.registry import METRICS, did_you_mean
 
@@ -23,6 +25,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Names that stand for a registered metric with arguments."""
 
+_CROPPED_NIQE = re.compile(r"(niqe|niqe_y)_crop(\d{1,4})")
+_UNDER_PROTOCOL = re.compile(r"(psnr|ssim)_(y|y_float|rgb|rgb_zero_pad)(?:_crop(\d{1,4}))?")
+
 
 @dataclass(frozen=True)
 class MissingMetric:
@@ -34,7 +39,11 @@ class MissingMetric:
 
 
 def metric_names() -> list[str]:
-    """Our own names, sorted; `build_metric` also accepts `pyiqa:NAME` for the metrics of pyiqa."""
+    """Our own names, sorted.
+
+    `build_metric` also accepts `pyiqa:NAME` for the metrics of pyiqa, and names that end as protocols do:
+    `niqe_y_crop4`; `psnr_rgb` or `ssim_y_float_crop0`, measured by that protocol and not by the run's.
+    """
     return sorted({*METRICS.names(), *VARIANTS})
 
 
@@ -55,6 +64,10 @@ def build_metric(
         ValueError: an argument that it does not take.
         MissingWeights: it needs a file that is not on this machine.
     """
+    if found := _UNDER_PROTOCOL.fullmatch(name):
+        metric = build_metric(found[1], arguments)
+        assert isinstance(metric, FidelityMetric)
+        return UnderProtocol(name, metric, found[2], None if found[3] is None else int(found[3]))
     cls, preset = _constructor(name)
     accepted = inspect.signature(cls).parameters
     chosen = {**preset, **(arguments or {})}
@@ -72,8 +85,11 @@ def _constructor(name: str) -> tuple[Callable[..., Metric], dict[str, Any]]:
         from mvmsr.metrics.pyiqa_metric import Pyiqa  # pyiqa takes seconds to import
 
         return Pyiqa, {"metric": name.removeprefix(PYIQA_PREFIX)}
+    border = {}
+    if found := _CROPPED_NIQE.fullmatch(name):
+        name, border = found[1], {"crop_border": int(found[2])}
     type_name, preset = VARIANTS.get(name, (name, {}))
-    return METRICS.get(type_name), preset
+    return METRICS.get(type_name), {**preset, **border}
 
 
 def build_metrics(

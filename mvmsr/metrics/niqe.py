@@ -224,7 +224,7 @@ class Niqe(Metric):
     ) -> None:
         if luma not in ("gray", "y"):
             raise ValueError(f"niqe: luma is {luma!r}; use 'gray' (the LIVE release) or 'y' (BasicSR)")
-        self.name = "niqe" if luma == "gray" else "niqe_y"
+        self.name = ("niqe" if luma == "gray" else "niqe_y") + (f"_crop{crop_border}" if crop_border else "")
         self.luma = luma
         self.crop_border = crop_border
         self.model = load_pristine_model(locate("niqe", weights_dir=weights_dir))

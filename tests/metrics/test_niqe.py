@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import gamma
 
+from mvmsr.basicsr_shim import import_basicsr
 from mvmsr.data.imresize import imresize
-from mvmsr.metrics import Niqe, make_protocol
+from mvmsr.metrics import Niqe, build_metric, make_protocol
 from mvmsr.metrics.niqe import BLOCK, PristineModel, block_features, fit_aggd, load_pristine_model, niqe, normalise
 from mvmsr.metrics.niqe_flat_areas import _HALF_COLUMN, _HALF_ROW, _factor, difference_from_mean
 
@@ -174,3 +175,15 @@ def test_refusals(tmp_path: Path) -> None:
     np.savez(tmp_path / "short.npz", mu_pris_param=np.zeros(3), cov_pris_param=np.zeros((3, 3)))
     with pytest.raises(ValueError, match="expected 36 features"):
         load_pristine_model(tmp_path / "short.npz")
+
+
+def test_a_cropped_border_is_basicsrs() -> None:
+    theirs = import_basicsr("basicsr.metrics.niqe")
+    if theirs is None:
+        pytest.skip("BasicSR is not installed")
+    picture = texture(5, 216, 304)
+    expected = [float(theirs.calculate_niqe(picture[..., ::-1], border)) for border in (0, 4)]
+    found = [build_metric(name)(picture, None, PROTOCOL) for name in ("niqe_y", "niqe_y_crop4")]
+    assert found == pytest.approx(expected, rel=3e-4)
+    assert abs(found[0] - found[1]) > 0.02, "the border would be ignored"
+    assert build_metric("niqe_y_crop4").name == "niqe_y_crop4"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mvmsr.basicsr_shim import import_basicsr
-from mvmsr.metrics import Psnr, Ssim, make_protocol
+from mvmsr.metrics import Psnr, Ssim, build_metric, make_protocol
 from mvmsr.metrics.protocol import planes
 from mvmsr.metrics.psnr import psnr
 from mvmsr.metrics.ssim import ssim
@@ -199,3 +199,17 @@ def test_pure_functions_refuse_other_shapes() -> None:
         ssim(np.zeros((20, 20)), np.zeros((20, 20)))
     with pytest.raises(ValueError, match="use 'valid' or 'zero_pad'"):
         ssim(np.zeros((1, 20, 20)), np.zeros((1, 20, 20)), "same")  # type: ignore[arg-type]
+
+
+def test_a_metric_under_a_protocol_of_its_own() -> None:
+    sr, gt = pair(4)
+    for name, protocol in (
+        ("psnr_rgb", make_protocol("rgb", 4)),
+        ("psnr_y_float_crop2", make_protocol("y_float", 4, 2)),
+        ("ssim_rgb_crop0", make_protocol("rgb", 4, 0)),
+    ):
+        metric = build_metric(name)
+        plain = build_metric(name[:4])
+        assert metric.name == name
+        assert metric.higher_is_better
+        assert metric(sr, gt, make_protocol("y", 4)) == plain(sr, gt, protocol) != plain(sr, gt, make_protocol("y", 4))
