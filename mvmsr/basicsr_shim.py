@@ -35,9 +35,14 @@ def _registry(registry: str) -> Any | None:
 
 
 def find(registry: str, name: str) -> Callable[..., Any] | None:
-    """The class that BasicSR registered as `name` in `ARCH_REGISTRY` or `LOSS_REGISTRY`, or None."""
+    """The class that BasicSR registered as `name` in `ARCH_REGISTRY` or `LOSS_REGISTRY`, or None.
+
+    Some names have a suffix there that its own look-up adds: `SRVGGNetCompact` is `SRVGGNetCompact_basicsr`.
+    """
     entries = _registry(registry)
-    return entries._obj_map.get(name) if entries is not None else None
+    if entries is None:
+        return None
+    return entries._obj_map.get(name) or entries._obj_map.get(f"{name}_basicsr")
 
 
 def names(registry: str) -> list[str]:

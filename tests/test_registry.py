@@ -116,3 +116,13 @@ def test_importing_is_quick_because_torch_stays_out(statement):
     program = f"{statement}; import sys; print([m for m in ('torch', 'numpy', 'basicsr') if m in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "[]"
+
+
+def test_a_name_is_found_under_basicsrs_suffix(monkeypatch):
+    class Entries:
+        _obj_map = {"Plain": int, "Compact_basicsr": float}
+
+    monkeypatch.setattr(basicsr_shim, "_registry", lambda registry: Entries)
+    assert basicsr_shim.find("ARCH_REGISTRY", "Plain") is int
+    assert basicsr_shim.find("ARCH_REGISTRY", "Compact") is float
+    assert basicsr_shim.find("ARCH_REGISTRY", "Compac") is None
