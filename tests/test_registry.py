@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -119,10 +120,8 @@ def test_importing_is_quick_because_torch_stays_out(statement):
 
 
 def test_a_name_is_found_under_basicsrs_suffix(monkeypatch):
-    class Entries:
-        _obj_map = {"Plain": int, "Compact_basicsr": float}
-
-    monkeypatch.setattr(basicsr_shim, "_registry", lambda registry: Entries)
+    entries = SimpleNamespace(_obj_map={"Plain": int, "Compact_basicsr": float})
+    monkeypatch.setattr(basicsr_shim, "_registry", lambda registry: entries)
     assert basicsr_shim.find("ARCH_REGISTRY", "Plain") is int
     assert basicsr_shim.find("ARCH_REGISTRY", "Compact") is float
     assert basicsr_shim.find("ARCH_REGISTRY", "Compac") is None

@@ -23,7 +23,7 @@ _IGNORED: dict[Keys, tuple[str, ...]] = {
         *("io_backend", "use_shuffle", "num_worker_per_gpu", "prefetch_mode", "num_prefetch_queue", "pin_memory"),
         *("persistent_workers", "phase", "bgr2rgb"),
     ),
-    ("path",): ("strict_load_d", "param_key_d", "ignore_resume_networks"),
+    ("path",): ("ignore_resume_networks",),
     ("val",): ("suffix", "pbar"),
     ("logger",): ("wandb",),
 }

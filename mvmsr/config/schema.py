@@ -173,6 +173,8 @@ class Paths(Section):
     pretrain_network_m: HomePath | None = None
     param_key_g: str = "params_ema"
     strict_load_g: bool = True
+    param_key_d: str = "params"
+    strict_load_d: bool = True
     experiments_root: HomePath = "experiments"
 
 

@@ -263,12 +263,13 @@ def _load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> No
         given = getattr(options.path, option)
         if given is None or name not in modules:
             continue
+        paths, is_judge = options.path, name == "discriminator"
         try:
             path = find_weights(given)
-            state = load_state(path, prefer=options.path.param_key_g)
+            state = load_state(path, prefer=paths.param_key_d if is_judge else paths.param_key_g)
         except WeightsError as error:
             raise options.error(("path", option), str(error)) from error
-        strict = options.path.strict_load_g
+        strict = paths.strict_load_d if is_judge else paths.strict_load_g
         if not strict:
             state, misfits = _what_fits(state, modules[name])
             if misfits:

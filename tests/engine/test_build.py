@@ -205,3 +205,16 @@ def test_paths_may_begin_at_home(pictures: Path, tmp_path: Path, monkeypatch: py
     changes = {"path.pretrain_network_g": "~/g.pth", "path.experiments_root": "~/runs"}
     path = tiny_options(tmp_path, pictures, changes=changes).path
     assert (path.pretrain_network_g, path.experiments_root) == (f"{tmp_path}/g.pth", f"{tmp_path}/runs")
+
+
+def test_the_discriminator_is_loaded_by_keys_of_its_own(pictures: Path, tmp_path: Path) -> None:
+    state = dict(build(tiny_options(tmp_path, pictures, "GD")).modules["discriminator"].state_dict())
+    first = next(iter(state))
+    path = tmp_path / "judge.pth"
+    partial = {name: value for name, value in state.items() if name != first}
+    torch.save({"params": partial, "whole": state}, path)
+    changes: dict[str, Any] = {"path.pretrain_network_d": str(path), "path.strict_load_g": False}
+    with pytest.raises(OptionsError, match=r"path.pretrain_network_d: .*judge.pth does not fit SRGANDiscriminator"):
+        build(tiny_options(tmp_path, pictures, "GD", changes))
+    build(tiny_options(tmp_path, pictures, "GD", {**changes, "path.strict_load_d": False}))
+    build(tiny_options(tmp_path, pictures, "GD", {**changes, "path.param_key_d": "whole"}))
