@@ -22,6 +22,7 @@ from mvmsr.cli import (
     upscale,
     web,
 )
+from mvmsr.cli.several_values import SeveralOverrides
 
 app = typer.Typer(
     name="mvmsr",
@@ -30,8 +31,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-app.command("train")(train.command)
-app.command("train-nmd")(train_nmd.command)
+app.command("train", cls=SeveralOverrides)(train.command)
+app.command("train-nmd", cls=SeveralOverrides)(train_nmd.command)
 app.command("test", cls=test.SeveralValues)(test.command)
 app.command("compare")(compare.command)
 app.command("explain-gap")(explain_gap.command)

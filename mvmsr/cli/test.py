@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from typer.core import TyperCommand
+
+from mvmsr.cli.several_values import spread
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,29 +25,7 @@ class SeveralValues(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse after spreading the lists."""
-        return super().parse_args(ctx, spread(args))
-
-
-def spread(args: Sequence[str]) -> list[str]:
-    """Repeat a list option's flag before each of its values: `--metrics a b` becomes `--metrics a --metrics b`.
-
-    Unambiguous, as the command has no positional arguments.
-
-    >>> spread(["--metrics", "psnr", "ssim", "--out", "d"])
-    ['--metrics', 'psnr', '--metrics', 'ssim', '--out', 'd']
-    """
-    result: list[str] = []
-    flag, has_value = "", False
-    for argument in args:
-        if argument.startswith("-"):
-            flag, separator, _ = argument.partition("=")
-            flag, has_value = (flag, bool(separator)) if flag in SEVERAL else ("", False)
-        elif flag:
-            if has_value:
-                result.append(flag)
-            has_value = True
-        result.append(argument)
-    return result
+        return super().parse_args(ctx, spread(args, SEVERAL))
 
 
 def command(

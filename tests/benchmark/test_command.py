@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from mvmsr.benchmark.plan import Plan, PlanError, load_plan, make_plan
-from mvmsr.cli.test import SeveralValues, command, spread
+from mvmsr.cli.several_values import spread
+from mvmsr.cli.test import SEVERAL, SeveralValues, command
 from mvmsr.data.image_io import read_rgb, write_rgb
 from mvmsr.data.imresize import imresize
 
@@ -174,7 +175,7 @@ def test_the_shipped_options_file_is_valid() -> None:
     ],
 )
 def test_spread(given: list[str], expected: list[str]) -> None:
-    assert spread(given) == expected
+    assert spread(given, SEVERAL) == expected
 
 
 def test_stray_words_are_refused(data_root: Path) -> None:

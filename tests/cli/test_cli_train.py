@@ -199,6 +199,14 @@ def test_a_run_leaves_its_folder_and_says_where(folder: Path) -> None:
     assert yaml.safe_load((run / "options.yml").read_text(encoding="utf-8"))["train"]["total_iter"] == 4
 
 
+def test_several_overrides_after_one_flag(folder: Path) -> None:
+    result = _train("--set", "train.total_iter=x", "network_g.num_block=y", "--dry-run")
+    assert "--set train.total_iter: " in result.output
+    assert "unexpected extra argument" not in result.output
+    result = _train("--set=name=a", "val.val_freq=z", "--dry-run")
+    assert "--set val.val_freq: " in result.output
+
+
 def test_a_second_start_says_how_to_go_on_and_touches_nothing(folder: Path) -> None:
     assert _train("--set", "train.total_iter=2").exit_code == 0
     stats = folder / "experiments" / "tiny" / "stats.jsonl"
