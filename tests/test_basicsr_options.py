@@ -330,3 +330,12 @@ def test_missing_vgg_weights_are_said_before_any_work(name, pictures, weights_di
     assert "$MVMSR_WEIGHTS_DIR" in problem.message
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_loss_that_basicsr_builds_and_never_uses_is_ignored(caplog):
+    train = {"ldl_opt": {"type": "L1Loss", "loss_weight": 1.0}}
+    with caplog.at_level(logging.WARNING, logger="mvmsr"):
+        options = translated(model_type="SRGANModel", train=train)
+    assert list(options.train.terms) == ["pixel"]
+    assert "train.ldl_opt" in caplog.text
+    assert list(translated(model_type=None, train=train).train.terms) == ["pixel", "ldl"]

@@ -43,6 +43,8 @@ def translate(values: dict[str, Any], source: Source) -> tuple[dict[str, Any], l
         values["device"] = "cpu"  # what BasicSR means by none
     problems = [*_model(values, model_type, source), *_files(values, source), *_metrics(values, source)]
     ignored = dict(_IGNORED)
+    if model_type is not None:
+        ignored[("train",)] = ("ldl_opt",)  # BasicSR 1.4.2's models of these names build that loss, and never use it
     ignored |= {("datasets", key): _VAL_IGNORED for key in _section(values, ("datasets",)) if key != "train"}
     dropped: list[str] = []
     for keys, names in ignored.items():
