@@ -339,3 +339,19 @@ def test_a_loss_that_basicsr_builds_and_never_uses_is_ignored(caplog):
     assert list(options.train.terms) == ["pixel"]
     assert "train.ldl_opt" in caplog.text
     assert list(translated(model_type=None, train=train).train.terms) == ["pixel", "ldl"]
+
+
+def test_its_test_options_are_answered_with_a_command(tmp_path):
+    from mvmsr.benchmark.plan import PlanError, load_plan
+
+    path = tmp_path / "test.yml"
+    path.write_text(
+        "name: x\nmodel_type: SRModel\nscale: 4\n"
+        "datasets: {test_1: {name: Set5, dataroot_gt: d/Set5/GTmod12}, test_2: {dataroot_gt: d/Set14}}\n"
+        "path: {pretrain_network_g: a.pth}\n"
+        "val: {metrics: {psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: true}}}\n"
+    )
+    command = "mvmsr test --method a.pth --set-names d/Set5/GTmod12 d/Set14 --scale 4 --metrics psnr --protocol y_float"
+    with pytest.raises(PlanError, match="these are BasicSR's options") as caught:
+        load_plan(path)
+    assert command in str(caught.value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from mvmsr.benchmark.basicsr_test_options import equivalent_command
 from mvmsr.registry import did_you_mean
 
 
@@ -91,6 +92,8 @@ def load_plan(path: str | Path) -> Plan:
         raise PlanError(f"{path}: cannot be read: {error}") from error
     if not isinstance(values, Mapping):
         raise PlanError(f"{path}: expected keys and values, got {type(values).__name__}")
+    if (command := equivalent_command(values)) is not None:
+        raise PlanError(f"{path}: these are BasicSR's options; for a file of its tests use\n  {command}")
     try:
         return make_plan(values)
     except PlanError as error:
