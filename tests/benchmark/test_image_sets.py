@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mvmsr.benchmark import image_sets
-from mvmsr.benchmark.image_sets import load_image_set
+from mvmsr.benchmark.image_sets import ImageSet, load_image_set
 from mvmsr.data.image_io import write_rgb
 from mvmsr.data.imresize import imresize
-from mvmsr.data.layouts import LayoutError
+from mvmsr.data.layouts import ImagePair, LayoutError
 
 
 def picture(seed: int, height: int = 30, width: int = 41) -> np.ndarray:
@@ -84,3 +84,21 @@ def test_refusals(tmp_path: Path) -> None:
     small = load_image_set("small", data_root=tmp_path)
     with pytest.raises(ValueError, match="too small for x4"):
         small.load(small.pairs[0])
+
+
+def test_a_low_quality_file_of_a_cut_original_is_taken(tmp_path: Path) -> None:
+    gt = np.random.default_rng(0).integers(0, 256, (131, 140, 3), dtype=np.uint8)
+    write_rgb(tmp_path / "gt.png", gt)
+    for height, width, fits in ((30, 33, True), (32, 35, True), (29, 33, False), (33, 35, False), (16, 17, False)):
+        path = tmp_path / f"{height}x{width}.png"
+        write_rgb(path, np.zeros((height, width, 3), np.uint8))
+        pair = ImagePair("a", tmp_path / "gt.png", path)
+        image_set = ImageSet("made", (pair,), 4)
+        if not fits:
+            with pytest.raises(ValueError, match="expected 35x32"):
+                image_set.load(pair)
+            continue
+        for _ in range(2):  # the second time from memory
+            lq, cut = image_set.load(pair)
+            assert lq.shape[:2] == (height, width)
+            assert np.array_equal(cut, gt[: height * 4, : width * 4])
