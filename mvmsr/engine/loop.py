@@ -208,6 +208,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
                 clock += time.perf_counter() - paused
             stop.settle()
             is_save_due = iteration % options.logger.save_checkpoint_freq == 0 or iteration == total
+            is_save_due |= run.best.get("iter") == iteration  # the best is to be continued from, too
             if is_save_due or stop or (is_report_due and not saved):
                 saved = try_to_save(run, stop)
             if stop and unfinished:

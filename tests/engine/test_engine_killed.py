@@ -137,9 +137,12 @@ def test_killed_at_a_random_moment(start: Any, whole: Path, pictures: Path, tmp_
     ("die_at", "left"),
     [
         ("mvmsr.engine.checkpoint:_sha256", [3]),  # the second state is written, its manifest is not
-        ("mvmsr.engine.saving:_save_weights", [3]),  # the best weights are due, after the first checkpoint
+        (
+            "mvmsr.engine.saving:_save_weights",
+            [3],
+        ),  # the best weights of iteration 4 are due, after the first checkpoint
         ("mvmsr.engine.saving:save_checkpoint", [3]),  # the weights of the second checkpoint are there, it is not
-        ("mvmsr.engine.saving:expired", [3, 6]),  # the second checkpoint is whole, nothing after it happened
+        ("mvmsr.engine.saving:expired", [3, 4]),  # the second checkpoint is whole, nothing after it happened
     ],
 )
 def test_killed_while_writing(
@@ -175,16 +178,16 @@ def test_damaged_and_half_written_checkpoints_are_passed_over(
     shutil.copytree(whole, broken)
     checkpoints = broken / "checkpoints"
     shutil.rmtree(checkpoint_dir(checkpoints, 12))
-    newest = checkpoint_dir(checkpoints, 9) / "state.pt"
-    damaged = bytearray(newest.read_bytes())
+    *_, good, newest = list_checkpoints(checkpoints)
+    damaged = bytearray((newest / "state.pt").read_bytes())
     damaged[len(damaged) // 2] ^= 1
-    newest.write_bytes(damaged)
-    shutil.copytree(checkpoint_dir(checkpoints, 6), checkpoints / ".00000012.77.tmp")
+    (newest / "state.pt").write_bytes(damaged)
+    shutil.copytree(good, checkpoints / ".00000012.77.tmp")
 
     with caplog.at_level(logging.INFO):
         _resume(tmp_path, pictures)
 
-    assert "00000009: the state's checksum differs" in caplog.text
-    assert f"Continuing from {checkpoint_dir(checkpoints, 6)}" in caplog.text
+    assert f"{newest.name}: the state's checksum differs" in caplog.text
+    assert f"Continuing from {good}" in caplog.text
     assert not (checkpoints / ".00000012.77.tmp").exists()
     assert_same_runs(whole, broken)

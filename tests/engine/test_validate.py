@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from tiny_runs import comparable_stats, final_state, tiny_options
+from tiny_runs import assert_same_runs, comparable_stats, final_state, tiny_options
 
 from mvmsr.config import OptionsError
 from mvmsr.data.image_io import image_size, read_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.engine import loop
 from mvmsr.engine.build import build
+from mvmsr.engine.checkpoint import load_checkpoint
 from mvmsr.engine.stop import StopRequest
 from mvmsr.engine.validate import Validation, build_validation, side_by_side
 from mvmsr.inference.weights import read_info
@@ -91,6 +92,24 @@ def test_the_best_weights_are_kept(
         "tiny_g_best.safetensors",
     ]
     assert [r[f"val/made/{metric}"] for r in comparable_stats(run.root) if f"val/made/{metric}" in r] == list(values)
+
+
+def test_the_best_has_a_checkpoint_between_those_that_are_due(
+    scored: Any, pictures: Path, tmp_path: Path, console: Console
+) -> None:
+    changes = {**_changes(pictures), "train.total_iter": 6, "logger.save_checkpoint_freq": 5}
+    scored(*({"made/psnr": value} for value in (20.0, 22.0, 30.0, 25.0, 21.0, 29.0)))
+    whole = loop.train(tiny_options(tmp_path / "whole", pictures, changes=changes), console=console)
+    assert [int(p.name) for p in sorted(whole.checkpoints.iterdir())] == [3, 6]  # 1, 2 and 5 were there for a time
+    assert read_info(whole.weights / "tiny_g_00000003.safetensors").extra["iterations"] == "3"
+    assert load_checkpoint(whole.checkpoints / "00000003")["best"]["iter"] == 3
+
+    broken = tmp_path / "broken" / "tiny"  # a run that begins again at its best
+    shutil.copytree(whole.root, broken)
+    shutil.rmtree(broken / "checkpoints" / "00000006")
+    scored(*({"made/psnr": value} for value in (25.0, 21.0, 29.0)))
+    loop.train(tiny_options(tmp_path / "broken", pictures, changes=changes), auto_resume=True, console=console)
+    assert_same_runs(whole.root, broken)
 
 
 def test_the_best_of_before_is_not_forgotten(scored: Any, pictures: Path, tmp_path: Path, console: Console) -> None:
