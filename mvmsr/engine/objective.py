@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from mvmsr.losses.term import Term
@@ -40,6 +41,8 @@ class WeightedTerm:
         inputs: names of the step's tensors.
         splits: whether a batch's value is the mean of the values of its equal parts.
         chance: the value that a network gets which has learned nothing, where that is known (`Term.chance`).
+        components: where the term is a weighted sum itself, what computes its parts from the same tensors, and their
+            weights; the parts are what is logged.
         compares_pixels: whether it is a pixel term proper (`Term.compares_pixels`).
     """
 
@@ -50,6 +53,7 @@ class WeightedTerm:
     splits: bool = False
     chance: float | None = None
     compares_pixels: bool = False
+    components: tuple[Callable[..., dict[str, Tensor]], dict[str, float]] | None = None
 
     @property
     def uses_embeddings(self) -> bool:
@@ -64,7 +68,8 @@ def terms_by_network(terms: Mapping[str, Term]) -> dict[str, list[WeightedTerm]]
         for network, function in term.objectives().items():
             inputs = tuple(inspect.signature(function).parameters)
             splits = term.is_mean_over_pictures and _PICTURES.issuperset(inputs)
-            about = (inputs, splits, term.chance, term.compares_pixels)
+            components = term.weighted_components() if network == term.objective else None
+            about = (inputs, splits, term.chance, term.compares_pixels, components)
             weighted = WeightedTerm(name, term.weight_for(network), function, *about)
             objectives.setdefault(network, []).append(weighted)
     return objectives
@@ -83,13 +88,28 @@ def evaluate_terms(
     values: dict[str, Tensor] = {}
     for term in terms:
         if processes == 1 or term.splits:
-            value = term.function(*(view[name] for name in term.inputs))
+            value, parts = _evaluate(term, [view[name] for name in term.inputs])
             weighted = value * (term.weight / processes)
         else:
-            value = term.function(*(view.of_all(name) for name in term.inputs))  # type: ignore[union-attr]
+            value, parts = _evaluate(term, [view.of_all(name) for name in term.inputs])  # type: ignore[union-attr]
             weighted = value * term.weight
-        values[term.name] = value.detach()
+        values |= {name: part.detach() for name, part in parts.items()}
         total = weighted if total is None else total + weighted
     if total is None:
         raise ValueError("an objective without terms has no value")
     return total, values
+
+
+def _evaluate(term: WeightedTerm, tensors: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The term before its `weight`, and its parts before theirs.
+
+    Parts are named TERM_PART; one that is alone, or named as the term, is simply TERM.
+    """
+    if term.components is None:
+        value = term.function(*tensors)
+        return value, {term.name: value}
+    function, weights = term.components
+    parts = function(*tensors)
+    value = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+    short = len(parts) == 1
+    return value, {term.name if short or name == term.name else f"{term.name}_{name}": p for name, p in parts.items()}

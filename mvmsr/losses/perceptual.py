@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -82,7 +82,7 @@ class PerceptualLoss(Term):
         criterion: d: "l1", "l2" or "fro", see `feature_distance`.
         feature_norm: "none", or "image_mean" to divide features first, see `over_image_mean`.
 
-    `loss_weight` is 1: the two weights are in the value, as in BasicSR.
+    `loss_weight` is 1: the two weights are in the value, as in BasicSR. What a run logs are the two parts without them.
 
     Raises:
         ValueError: no layer, both weights zero, unknown criterion or feature_norm.
@@ -178,9 +178,13 @@ class PerceptualLoss(Term):
             result["style"] = self._distance(*grams)
         return result
 
+    def weighted_components(self) -> tuple[Callable[..., dict[str, Tensor]], dict[str, float]]:
+        """`components` and the two weights."""
+        return self.components, {"perceptual": self.perceptual_weight, "style": self.style_weight}
+
     def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
         """The loss of pictures (N, 3, H, W) in the extractor's range, both weights applied; a scalar."""
-        weights = {"perceptual": self.perceptual_weight, "style": self.style_weight}
+        weights = self.weighted_components()[1]
         parts = [weights[name] * value for name, value in self.components(sr, gt).items()]
         return torch.stack(parts).sum()
 

@@ -43,6 +43,13 @@ class Term(nn.Module):
         """
         return {self.objective: self.forward}
 
+    def weighted_components(self) -> tuple[Callable[..., dict[str, Tensor]], dict[str, float]] | None:
+        """Where `forward` is a weighted sum itself: what computes its parts, unweighted, and their weights.
+
+        The function asks for the same tensors as `forward`. None where the term has no weights but `loss_weight`.
+        """
+        return None
+
     @property
     def is_mean_over_pictures(self) -> bool:
         """Whether the value of a batch is the mean of the values of its pictures, with the options as they are.

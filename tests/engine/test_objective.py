@@ -1,0 +1,51 @@
+"""An objective's sum and what is logged of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mvmsr.engine.objective import evaluate_terms, terms_by_network
+from mvmsr.losses import L1Loss, PerceptualLoss
+
+
+class Layers(nn.Module):
+    """The picture, and its square."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"plain": image, "squared": image.square()}
+
+
+def _pictures() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.rand(2, 3, 5, 6, generator=generator) for name in ("sr", "gt")}
+
+
+@pytest.mark.parametrize(
+    ("weights", "names"),
+    [
+        ({"perceptual_weight": 0.01, "style_weight": 50.0}, {"perceptual": "perceptual", "perceptual_style": "style"}),
+        ({"perceptual_weight": 0.01}, {"perceptual": "perceptual"}),
+        ({"perceptual_weight": 0.0, "style_weight": 50.0}, {"perceptual": "style"}),
+    ],
+)
+def test_a_term_with_weights_of_its_own_is_logged_before_them(weights: dict[str, float], names: dict[str, str]) -> None:
+    term = PerceptualLoss(Layers(), {"plain": 1.0, "squared": 0.5}, **weights)
+    objective = terms_by_network({"pixel": L1Loss(2.0), "perceptual": term})["generator"]
+    tensors = _pictures()
+    tensors["sr"].requires_grad_()
+    total, values = evaluate_terms(objective, tensors)
+    expected = 2 * (tensors["sr"] - tensors["gt"]).abs().mean() + term(**tensors)
+    assert torch.equal(total, expected)
+    assert torch.equal(*(torch.autograd.grad(value, tensors["sr"])[0] for value in (total, expected)))
+    components = term.components(**tensors)
+    assert list(values) == ["pixel", *names]
+    for logged, name in names.items():
+        assert values[logged].item() == components[name].item()
+
+
+def test_parts_carry_their_terms_name() -> None:
+    term = PerceptualLoss(Layers(), {"plain": 1.0}, style_weight=3.0)
+    _, values = evaluate_terms(terms_by_network({"vgg": term})["generator"], _pictures())
+    assert list(values) == ["vgg_perceptual", "vgg_style"]
