@@ -68,8 +68,9 @@ def run_iteration(experiment: Experiment, parts: Sequence[Images]) -> tuple[Valu
             values |= update_generator(generator, critics, steps, terms, backward)
         for critic in critics:
             values |= update_critic(critic, [p for p in critics if p is not critic], steps, backward)
-    if experiment.ema is not None:
-        update_ema(experiment.ema, experiment.modules["generator"], ema_decay_at(options.ema_decay, iteration - 1))
+    if experiment.ema is not None and terms:
+        before = generator_updates(experiment, iteration - 1)
+        update_ema(experiment.ema, experiment.modules["generator"], ema_decay_at(options.ema_decay, before))
     experiment.iteration = iteration
     return values, steps[-1]
 
@@ -88,6 +89,16 @@ def generator_terms(experiment: Experiment, iteration: int) -> list[WeightedTerm
     if iteration <= options.match_after_iter:
         return [term for term in terms if not term.uses_embeddings]
     return terms
+
+
+def generator_updates(experiment: Experiment, iterations: int) -> int:
+    """In how many of the first `iterations` the generator was updated, that is, `generator_terms` had any for it."""
+    options, every, after = experiment.options.train, 1, 0
+    if "discriminator" in experiment.players:
+        every, after = options.net_d_iters, options.net_d_init_iters
+    if all(term.uses_embeddings for term in experiment.players["generator"].terms):
+        after = max(after, options.match_after_iter)
+    return iterations // every - min(iterations, after) // every
 
 
 def training_record(experiment: Experiment, step: Step, means: RunningMeans) -> dict[str, float]:

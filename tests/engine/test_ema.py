@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from mvmsr.engine.build import build
 from mvmsr.engine.ema import ema_decay_at, make_ema, update_ema
-from mvmsr.engine.iteration import run_iteration
+from mvmsr.engine.iteration import generator_terms, generator_updates, run_iteration
 
 
 def test_three_updates_by_hand() -> None:
@@ -77,4 +78,36 @@ def test_an_iteration_averages_with_the_decay_of_its_age(pictures: Path, tmp_pat
     for decay in (0.1, 0.15, 0.15):  # 1/10, then 2/11 and 3/12 are above 0.15
         run_iteration(experiment, [random_images()])
         expected = decay * expected + (1 - decay) * experiment.modules["generator"].conv_last.bias.detach()
+        torch.testing.assert_close(experiment.ema.conv_last.bias.detach(), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("matching_alone", [False, True])
+@pytest.mark.parametrize("networks", ["GM", "GDM"])
+@pytest.mark.parametrize(("every", "after", "match_after"), [(1, 0, 0), (3, 0, 4), (2, 5, 3), (3, 6, 8), (1, 7, 2)])
+def test_updates_of_the_generator_are_counted(
+    every: int, after: int, match_after: int, networks: str, matching_alone: bool, pictures: Path, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"train.match_after_iter": match_after}
+    if "D" in networks:
+        changes |= {"train.net_d_iters": every, "train.net_d_init_iters": after}
+    experiment = build(tiny_options(tmp_path, pictures, networks, changes))
+    if matching_alone:
+        terms = experiment.players["generator"].terms
+        terms[:] = [term for term in terms if term.uses_embeddings]
+    count = 0
+    for iteration in range(1, 20):
+        count += bool(generator_terms(experiment, iteration))
+        assert generator_updates(experiment, iteration) == count
+
+
+def test_a_generator_that_waits_is_not_averaged_yet(pictures: Path, tmp_path: Path) -> None:
+    changes = {"train.ema_decay": 0.999, "train.net_d_iters": 2, "train.net_d_init_iters": 4}
+    experiment = build(tiny_options(tmp_path, pictures, "GD", changes))
+    assert experiment.ema is not None
+    expected = experiment.ema.conv_last.bias.detach().clone()
+    for iteration in range(1, 9):
+        run_iteration(experiment, [random_images()])
+        if iteration in (6, 8):
+            decay = {6: 1 / 10, 8: 2 / 11}[iteration]
+            expected = decay * expected + (1 - decay) * experiment.modules["generator"].conv_last.bias.detach()
         torch.testing.assert_close(experiment.ema.conv_last.bias.detach(), expected, rtol=1e-6, atol=0)
