@@ -173,8 +173,10 @@ class DirectedTripletLoss(Term):
         cos_reduce: "per_sample" (the default) or "batch_sum".
         hinge: "relu" (the default) or "softplus".
         triplets: "shuffle" makes one triplet of every anchor, by random permutations, as in the released code. "all"
-            takes every triplet of the batch, which has the same mean and teaches sooner: the N embeddings are computed
-            anyway, and N * (N - 1) * N hinges cost nothing beside them.
+            takes every triplet of the batch whose positive is another picture, and teaches sooner: the N embeddings
+            are computed anyway, and N * (N - 1) * N hinges cost nothing beside them. Its mean is that of "shuffle"
+            given that no index is kept; a permutation keeps one with probability 1/N, so that under "shuffle" the
+            mean of ||a - p||^2 is (1 - 1/N) times as large.
         preset: "paper" for `per_sample` and `relu`, "official" for `batch_sum` and `relu` as in the released code.
 
     Raises:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -352,3 +354,17 @@ def test_all_triplets_refuse_the_summed_cosine() -> None:
 def test_chance_is_the_value_of_coinciding_points(hinge: str, triplets: str) -> None:
     term, rows = DirectedTripletLoss(margin=0.7, hinge=hinge, triplets=triplets), torch.arange(3)
     assert term.chance == pytest.approx(term(torch.ones(3, 2), torch.ones(3, 2), rows, rows).item())
+
+
+def test_shuffled_positives_are_nearer_by_one_in_n() -> None:
+    """The mean over all permutations, of which each keeps an index with probability 1/N."""
+    gt, sr = torch.rand(4, 3, dtype=torch.float64), torch.zeros(4, 3, dtype=torch.float64)
+    rows = torch.arange(4)
+
+    def mean(index: Sequence[int]) -> Tensor:
+        # With sr at the origin and no margin, what is left of the negatives is the same for all.
+        return triplet_margins(gt, sr, torch.tensor(index), rows, 0.0, 0.0)[0].mean() + gt.square().sum(1).mean()
+
+    shuffled = torch.stack([mean(index) for index in itertools.permutations(range(4))]).mean()
+    every = all_triplet_margins(gt, sr, 0.0, 0.0)[0].mean() + gt.square().sum(1).mean()
+    assert shuffled.item() == pytest.approx((1 - 1 / 4) * every.item())
