@@ -31,6 +31,7 @@ from mvmsr.engine.held_out import (
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog, read_stats
 from mvmsr.engine.memory import advised_on_memory, peak_memory_mib
+from mvmsr.engine.objective import weaker_in_parts
 from mvmsr.engine.plain_errors import plain_errors_typed
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError, rehearse
@@ -88,7 +89,11 @@ def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Vali
         check(options)
         require_free_run_dir(options, auto_resume)
         validation = build_validation(options)
-        return build(options), validation
+        experiment = build(options)
+    terms = [term for player in experiment.players.values() for term in player.terms]
+    if text := weaker_in_parts(terms, options.train.accumulate):
+        log.warning("%s", text)
+    return experiment, validation
 
 
 def _prepare_data(experiment: Experiment) -> TrainBatches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +43,7 @@ class WeightedTerm:
         chance: the value that a network gets which has learned nothing, where that is known (`Term.chance`).
         components: where the term is a weighted sum itself, what computes its parts from the same tensors, and their
             weights; the parts are what is logged.
+        grows_with_batch: whether parts of a batch have smaller values than the whole (`Term.grows_with_batch`).
         compares_pixels: whether it is a pixel term proper (`Term.compares_pixels`).
     """
 
@@ -54,6 +55,7 @@ class WeightedTerm:
     chance: float | None = None
     compares_pixels: bool = False
     components: tuple[Callable[..., dict[str, Tensor]], dict[str, float]] | None = None
+    grows_with_batch: bool = False
 
     @property
     def uses_embeddings(self) -> bool:
@@ -69,10 +71,22 @@ def terms_by_network(terms: Mapping[str, Term]) -> dict[str, list[WeightedTerm]]
             inputs = tuple(inspect.signature(function).parameters)
             splits = term.is_mean_over_pictures and _PICTURES.issuperset(inputs)
             components = term.weighted_components() if network == term.objective else None
-            about = (inputs, splits, term.chance, term.compares_pixels, components)
+            about = (inputs, splits, term.chance, term.compares_pixels, components, term.grows_with_batch)
             weighted = WeightedTerm(name, term.weight_for(network), function, *about)
             objectives.setdefault(network, []).append(weighted)
     return objectives
+
+
+def weaker_in_parts(terms: Iterable[WeightedTerm], parts: int) -> str | None:
+    """A warning where gradient accumulation makes terms smaller than they are of a whole batch; else None."""
+    names = sorted({term.name for term in terms if term.grows_with_batch})
+    if parts == 1 or not names:
+        return None
+    return (
+        f"train.accumulate is {parts}, and what grows with the batch is the mean of {parts} smaller values: "
+        f"{', '.join(names)}. A sum, or official's frobenius_sq, comes to a {parts}th of one batch's, a norm to about "
+        f"1/sqrt({parts}); raise its loss_weight, or take a reduction that does not depend on the batch."
+    )
 
 
 def evaluate_terms(

@@ -94,6 +94,11 @@ class PairLoss(Term):
         one_of("reduction", reduction, ("mean", "frobenius"))
         self.reduction: PairReduction = reduction
 
+    @property
+    def grows_with_batch(self) -> bool:
+        """True for the norm of the whole batch."""
+        return self.reduction == "frobenius"
+
     def forward(self, sr_embeddings: Tensor, gt_embeddings: Tensor) -> Tensor:
         """The unweighted loss of embeddings (N, D); a scalar."""
         return pair_loss(sr_embeddings, gt_embeddings, self.reduction)
@@ -129,6 +134,11 @@ class ManifoldMatchingLoss(Term):
         self.diameter = cast(Diameter, resolved["diameter"])
         self.diameter_weight = float(diameter_weight)
         self.centroid_weight = float(centroid_weight)
+
+    @property
+    def grows_with_batch(self) -> bool:
+        """True for the distance matrices, whose difference grows as N."""
+        return self.diameter == "frobenius_sq"
 
     def forward(self, sr_embeddings: Tensor, gt_embeddings: Tensor) -> Tensor:
         """The unweighted loss of embeddings (N, D), N >= 2; a scalar."""

@@ -125,6 +125,11 @@ class PerceptualLoss(Term):
         """True but for "fro", which is one norm of the whole batch."""
         return self.criterion != "fro"
 
+    @property
+    def grows_with_batch(self) -> bool:
+        """True for "fro"."""
+        return self.criterion == "fro"
+
     @staticmethod
     def extractor_spec(
         layer_weights: Mapping[str, float],

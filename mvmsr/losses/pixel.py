@@ -101,6 +101,11 @@ class _PixelTerm(Term):
         """True for the mean, not for the sum."""
         return self.reduction == "mean"
 
+    @property
+    def grows_with_batch(self) -> bool:
+        """True for the sum."""
+        return self.reduction == "sum"
+
 
 @LOSSES.register()
 class L1Loss(_PixelTerm):

@@ -67,6 +67,11 @@ class Term(nn.Module):
         """
         return None
 
+    @property
+    def grows_with_batch(self) -> bool:
+        """Whether a batch of twice the pictures has a larger value, as sums and norms of the whole batch do."""
+        return False
+
     def weight_for(self, objective: Objective) -> float:
         """The factor of this term in `objective`: `loss_weight`, unless a subclass says otherwise.
 

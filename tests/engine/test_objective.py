@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mvmsr.engine.objective import evaluate_terms, terms_by_network
-from mvmsr.losses import L1Loss, PerceptualLoss
+from mvmsr.engine.objective import evaluate_terms, terms_by_network, weaker_in_parts
+from mvmsr.losses import L1Loss, ManifoldMatchingLoss, PairLoss, PerceptualLoss
+from mvmsr.losses.term import Term
 
 
 class Layers(nn.Module):
@@ -49,3 +50,28 @@ def test_parts_carry_their_terms_name() -> None:
     term = PerceptualLoss(Layers(), {"plain": 1.0}, style_weight=3.0)
     _, values = evaluate_terms(terms_by_network({"vgg": term})["generator"], _pictures())
     assert list(values) == ["vgg_perceptual", "vgg_style"]
+
+
+@pytest.mark.parametrize(
+    ("term", "grows"),
+    [
+        (L1Loss(), False),
+        (L1Loss(reduction="sum"), True),
+        (PairLoss(), False),
+        (PairLoss(reduction="frobenius"), True),
+        (ManifoldMatchingLoss(preset="paper"), False),
+        (ManifoldMatchingLoss(preset="official"), True),
+        (PerceptualLoss(Layers(), {"plain": 1.0}), False),
+        (PerceptualLoss(Layers(), {"plain": 1.0}, criterion="fro"), True),
+    ],
+)
+def test_what_grows_with_the_batch_is_named_under_accumulation(term: Term, grows: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, 2, 2) if term.compares_pixels or isinstance(term, PerceptualLoss) else (3,)
+    one, other = (torch.rand(4, *shape, generator=generator) for _ in range(2))
+    of_whole = term(torch.cat([one, one]), torch.cat([other, other]))
+    assert (of_whole.item() > 1.3 * term(one, other).item()) == grows
+    terms = terms_by_network({"mine": term})["generator"]
+    assert weaker_in_parts(terms, 1) is None
+    text = weaker_in_parts(terms, 4)
+    assert ("mine" in text if text else False) == grows
