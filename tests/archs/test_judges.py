@@ -195,3 +195,17 @@ def test_impossible_metric_networks_are_refused(arguments, message):
 def test_images_of_impossible_sizes_are_refused(arguments, size, message):
     with pytest.raises(ValueError, match=message):
         MetricNet(num_feat=2, **arguments)(torch.rand(2, 3, *size))
+
+
+def test_nmd_sees_noise_below_bfloat16s_step_under_autocast():
+    torch.manual_seed(0)
+    net = NMD(num_feat=8).eval()
+    picture = 0.8 * torch.rand(8, 3, 1, 1) + 0.1 * torch.rand(8, 3, 32, 32)
+    noisy = picture + 0.002 * torch.randn(picture.shape).sign()
+    with torch.no_grad():
+        exact = net(noisy) - net(picture)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = net(noisy) - net(picture)
+    assert exact.abs().min() > 0
+    torch.testing.assert_close(found, exact, rtol=1e-2, atol=1e-6)
+    assert net.to("meta")(torch.empty(1, 3, 16, 16, device="meta")).shape == (1, 1)
