@@ -151,13 +151,15 @@ def health(gt_embeddings: Tensor, sr_embeddings: Tensor) -> dict[str, Tensor]:
 
     Returns:
         Scalars on the embeddings' device: `d_p` (pairs), `d_c` (centroids), `d_g` (2-diameters), `d_h` (Hausdorff),
-        `diam2_gt`, `diam2_sr`.
+        `diam2_gt`, `diam2_sr`; and `p_dist`, the Frobenius norm of the difference of the two matrices of squared
+        distances, P of the released code, in squared units and growing as N.
 
     Raises:
         ValueError: unequal shapes, or see `check_embeddings`.
     """
     check_paired_embeddings(gt_embeddings, sr_embeddings)
     diameter_gt, diameter_sr = two_diameter(gt_embeddings), two_diameter(sr_embeddings)
+    matrices = (squared_distances(points, points) for points in (gt_embeddings, sr_embeddings))
     return {
         "d_p": paired_distance(gt_embeddings, sr_embeddings),
         "d_c": centroid_distance(gt_embeddings, sr_embeddings),
@@ -165,4 +167,5 @@ def health(gt_embeddings: Tensor, sr_embeddings: Tensor) -> dict[str, Tensor]:
         "d_h": hausdorff_distance(gt_embeddings, sr_embeddings),
         "diam2_gt": diameter_gt,
         "diam2_sr": diameter_sr,
+        "p_dist": torch.linalg.vector_norm(torch.sub(*matrices)),
     }

@@ -82,6 +82,7 @@ _DISTANCES = {
     "d_c": "d_c: centroids",
     "d_g": "d_g: 2-diameters",
     "d_h": "d_h: Hausdorff",
+    "p_dist": "p_dist: matrices of squared distances",
 }
 _HEALTH = {"cos": "cosine of generated and real pictures' embeddings", "active": "share of active triplets"}
 _DIAMETERS = ("diam2_sr", "diam2_gt")
@@ -127,7 +128,7 @@ def groups(runs: Sequence[RunFiles]) -> list[Group]:
         Group("rates", "Learning rates", [_several(runs, "learning rate", rates, _tail)] if rates else []),
         Group("speed", "Speed", [*_speed(runs, keys)]),
     ]
-    known = {"d_p", "d_c", "d_g", "d_h", *_HEALTH, *_DIAMETERS, "step_seconds", "data_seconds", "memory_mib"}
+    known = {*_DISTANCES, *_HEALTH, *_DIAMETERS, "step_seconds", "data_seconds", "memory_mib"}
     prefixes = ("val/", "held_out/", "loss_", "grad_norm/", "lr/")
     rest = [key for key in keys if key not in known and not key.startswith(prefixes)]
     found.append(Group("other", "Other logged values", [_simple(runs, key, key) for key in rest]))

@@ -49,6 +49,13 @@ def naive(a: Tensor, b: Tensor) -> dict[str, float]:
         "d_h": max(max(min(distance(x, y) for y in q) for x in p), max(min(distance(x, y) for x in p) for y in q)),
         "diam2_gt": diameter(p),
         "diam2_sr": diameter(q),
+        "p_dist": math.sqrt(
+            sum(
+                (distance(p[i], p[j]) ** 2 - distance(q[i], q[j]) ** 2) ** 2
+                for i in range(len(p))
+                for j in range(len(p))
+            )
+        ),
     }
 
 
