@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
+import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -262,3 +263,37 @@ def test_the_official_metric_network_has_its_size() -> None:
     network = ARCHS.get("MetricNet")(**options.network_m.args)
     assert sum(p.numel() for p in network.parameters()) == 2_935_296
     assert network(torch.zeros(2, 3, 192, 192)).shape == (2, 32)
+
+
+OWN_OF_A_ROW = re.compile(
+    r"name|network_[dm](\.|$)|train\.\w+_opt(\.|$)|train\.optim_[dm]\.|train\.match_after_iter|val(\.|$)"
+)
+"""What the rows of one table may differ in; the rest is the same, so that what they compare are the losses."""
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """The values by dotted key."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, child in value.items() for k, v in _flat(child, f"{prefix}.{key}" if prefix else key).items()}
+
+
+def _rows() -> dict[tuple[str, str], list[Path]]:
+    """The files of each table and backbone (table 5 has one) on each budget."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted((ROOT / "reproduce").rglob("table*.yml")):
+        table, backbone, *_ = path.stem.split("_")
+        found.setdefault((path.parent.name, table if table == "table5" else f"{table}_{backbone}"), []).append(path)
+    return found
+
+
+@pytest.mark.parametrize("paths", _rows().values(), ids=["-".join(key) for key in _rows()])
+def test_the_rows_of_a_table_differ_in_their_losses_alone(paths: list[Path]) -> None:
+    assert len(paths) >= 2
+    common = []
+    for path in paths:
+        flat = _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+        common.append({key: value for key, value in flat.items() if not OWN_OF_A_ROW.match(key)})
+    for path, values in zip(paths[1:], common[1:], strict=True):
+        different = {key for key in {*values, *common[0]} if values.get(key) != common[0].get(key)}
+        assert not different, f"{path.name} and {paths[0].name} differ in {sorted(different)}"
