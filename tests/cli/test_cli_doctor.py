@@ -16,6 +16,7 @@ from mvmsr import pretrained
 from mvmsr.archs import NMD, SRResNet
 from mvmsr.cli import doctor, doctor_machine
 from mvmsr.data.image_io import write_rgb
+from mvmsr.data.known_pictures import Verdict
 from mvmsr.engine.checkpoint import save_checkpoint
 from mvmsr.inference.weights import save_weights
 
@@ -153,8 +154,11 @@ def _pictures(folder: Path, count: int) -> None:
         write_rgb(folder / f"img_{number}.png", np.full((16, 16, 3), number, np.uint8))
 
 
-def test_a_benchmark_set_with_too_few_pictures_is_broken(elsewhere: Path) -> None:
+def test_a_benchmark_set_with_too_few_pictures_is_broken(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _pictures(elsewhere / "data" / "Set5", 5)
+    status, found = _findings("--no-speed", "--data-root", elsewhere / "data")
+    assert (status, found["Data", "Set5"][0]["state"]) == (1, "broken"), "five pictures, but not those of Set5"
+    monkeypatch.setattr("mvmsr.data.prepare.compare", lambda name, pictures: Verdict(name, 5, 5, (), True))
     status, found = _findings("--no-speed", "--data-root", elsewhere / "data")
     assert status == 0
     assert found["Data", "Set5"][0]["state"] == "ok"
