@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 import yaml
+from click.testing import Result
 from rich.console import Console
 from typer.testing import CliRunner
 
