@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mvmsr.config import TrainOptions, load
+from mvmsr.config import OptionsError, TrainOptions, load
 from mvmsr.config.nmd_options import NMDOptions, load_nmd
 from mvmsr.engine.checkpoint import list_checkpoints
 from mvmsr.engine.nmd_training import weights_path
@@ -117,17 +117,18 @@ def changed_options(run: Run) -> list[str]:
     path = run.folder / "options.yml"
     if not path.is_file():
         return []
+    after = _flat(_plain(run, run.options_file, run.overrides))
+    try:
+        before = _flat(_plain(run, path, ()))  # options that a later version added have their defaults
+    except OptionsError:  # of a version whose options are not today's
+        before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    return sorted(key for key in {*before, *after} if before.get(key) != after.get(key) and not _is_free(key))
+
+
+def _plain(run: Run, path: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
     if run.row is None:
-        now = load_nmd(run.options_file, run.overrides).model_dump(mode="json", exclude_none=True)
-    else:
-        now = as_plain(load(run.options_file, run.overrides))
-    before, after = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {}), _flat(now)
-    return sorted(
-        key
-        for key in {*before, *after}
-        # Later versions add options that are off: a run from before them has none.
-        if before.get(key) != after.get(key) and (key in before or after[key]) and not _is_free(key)
-    )
+        return load_nmd(path, overrides).model_dump(mode="json", exclude_none=True)
+    return as_plain(load(path, overrides))
 
 
 def stale_runs(runs: Sequence[Run]) -> dict[str, str]:

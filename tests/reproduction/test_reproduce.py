@@ -140,6 +140,12 @@ def test_a_cut_off_run_is_continued(settings: Settings, launch, launched: list[l
     more = ("train.total_iter=1", 'path.pretrain_network_g="psnr"', "logger.print_freq=7")
     (run,) = plan(replace(settings, overrides=(*settings.overrides, *more)))
     assert changed_options(run) == ["path.pretrain_network_g"]
+    # An option that a later version added has its default in runs from before it.
+    (run,) = plan(replace(settings, overrides=(*settings.overrides, "train.total_iter=1")))
+    saved = yaml.safe_load((run.folder / "options.yml").read_text())
+    assert saved["path"].pop("strict_load_d") is True
+    (run.folder / "options.yml").write_text(yaml.safe_dump(saved))
+    assert changed_options(run) == []
 
 
 def test_a_run_of_other_options_is_stale_and_not_scored(settings: Settings, launch) -> None:
