@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from torch import nn
 
 app = typer.Typer(help="Networks and weights.", no_args_is_help=True)
 
@@ -57,6 +54,7 @@ def info_command(
 ) -> None:
     """Show what a weights file holds, and what running it costs."""
     from mvmsr.archs.flops import multiply_adds
+    from mvmsr.inference.foreign import unwrapped
     from mvmsr.inference.model_card import CARD, card_of
     from mvmsr.inference.weights import WeightsError, find_weights, load_generator
 
@@ -77,7 +75,7 @@ def info_command(
         **{key: value for key, value in info.extra.items() if key not in CARD},
     }
     try:
-        rows[f"multiply-adds at {size} x {size}"] = f"{multiply_adds(_bare(module), size, size) / 1e9:,.2f} G"
+        rows[f"multiply-adds at {size} x {size}"] = f"{multiply_adds(unwrapped(module), size, size) / 1e9:,.2f} G"
     except (RuntimeError, NotImplementedError, ValueError) as error:
         rows["multiply-adds"] = f"cannot be counted ({str(error).splitlines()[0]})"
     table = Table(show_header=False, box=None)
@@ -101,8 +99,3 @@ def _networks() -> list[tuple[str, str, str]]:
         use = "generator" if isinstance(getattr(module, "scale", None), int) else "discriminator or metric net"
         rows.append((name, use, f"{count_parameters(module):,}"))
     return rows
-
-
-def _bare(module: nn.Module) -> nn.Module:
-    """The network itself, without our wrapper of another tool's: counting replaces its parameters by name."""
-    return getattr(module, "model", module)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mvmsr.archs.padded import Padded, padded
 from mvmsr.inference.failures import network_failures
+from mvmsr.inference.foreign import unwrapped
 from mvmsr.inference.weights import (
     WeightsError,
     WeightsInfo,
@@ -170,17 +171,13 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
-def _bare(module: nn.Module) -> nn.Module:
-    return getattr(module, "model", module)
-
-
 def _runnable(module: nn.Module) -> nn.Module:
     """What is traced: the padding around a network of ours belongs to it, the checks around others' do not."""
-    return module if isinstance(module, Padded) else _bare(module)
+    return module if isinstance(module, Padded) else unwrapped(module)
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
-    return dict(_bare(module).state_dict())
+    return dict(unwrapped(module).state_dict())
 
 
 def parse_arch(text: str) -> dict[str, object]:

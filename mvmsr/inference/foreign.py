@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mvmsr.archs.bounded_building import bounded_by
+from mvmsr.archs.padded import Padded
 from mvmsr.archs.spandrel_net import SPARE_VALUES
 from mvmsr.inference.weights_file import WeightsError, first_line
 
@@ -52,6 +53,11 @@ class ForeignNetwork(nn.Module):
         # A network for grey pictures sees each channel as a picture.
         planes = self._descriptor(lq.flatten(0, 1).unsqueeze(1))
         return planes.unflatten(0, lq.shape[:2]).squeeze(2)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The network itself, without what we put around another tool's or one that needs padding."""
+    return module.model if isinstance(module, (ForeignNetwork, Padded)) else module
 
 
 def recognise(path: Path, state: dict[str, Tensor]) -> tuple[ForeignNetwork, str]:
