@@ -24,13 +24,15 @@ def network_failures(doing: str) -> Iterator[None]:
         doing: what fails then, in words: "the network fails on 17 x 21 pixels".
 
     Raises:
-        NetworkError: the network failed by another error than those of values, memory, files and PyTorch.
+        NetworkError: the network failed by another of Python's errors than those of values, memory, files and PyTorch.
     """
     try:
         yield
     except _TOLD:
         raise
     except Exception as error:
+        if type(error).__module__ != "builtins":  # a caller's own, such as one that ends the work
+            raise
         raise NetworkError(f"{doing}: {why(error)}") from error
 
 

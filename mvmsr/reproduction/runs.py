@@ -122,7 +122,12 @@ def changed_options(run: Run) -> list[str]:
         before = _flat(_plain(run, path, ()))  # options that a later version added have their defaults
     except OptionsError:  # of a version whose options are not today's
         before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    return sorted(key for key in {*before, *after} if before.get(key) != after.get(key) and not _is_free(key))
+    return sorted(
+        key
+        for key in {*before, *after}
+        # Where defaults could not be filled in, an option that is off and one that is not there are the same.
+        if before.get(key) != after.get(key) and (key in before or after[key]) and not _is_free(key)
+    )
 
 
 def _plain(run: Run, path: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
