@@ -150,9 +150,9 @@ def plot(found: list[dict[str, Any]], path: Path) -> None:
                 marker = {"start": "k*", "L1": "ks"}.get(method, "o-")
                 panel.plot([p["psnr"] for p in own], [p[metric] for p in own], marker, label=method, markersize=5)
                 for p in own:
-                    label = " + ".join(f"{weight:g}" for weight in (p["matching"], p["gan"]) if weight)
+                    weights = " + ".join(f"{weight:g}" for weight in (p["matching"], p["gan"]) if weight)
                     place = {"xytext": (4, 3), "textcoords": "offset points"}
-                    panel.annotate(label, (p["psnr"], p[metric]), fontsize=7, **place)
+                    panel.annotate(weights, (p["psnr"], p[metric]), fontsize=7, **place)
             panel.set(xlabel="PSNR (y), dB", ylabel=label, title=set_name)
             panel.grid(alpha=0.3)
     panels[0][0].legend(fontsize=8)
