@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mvmsr.benchmark.basicsr_test_options import equivalent_command
+from mvmsr.config.errors import OptionsError
+from mvmsr.config.yaml_source import read_yaml, shown
 from mvmsr.registry import did_you_mean
 
 
@@ -84,14 +86,10 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         PlanError: the file cannot be read, or holds an unknown key or a value of the wrong type.
     """
-    import yaml
-
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PlanError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(values, Mapping):
-        raise PlanError(f"{path}: expected keys and values, got {type(values).__name__}")
+        values, _ = read_yaml(Path(path))
+    except OptionsError as error:
+        raise PlanError(str(error)) from error
     if (command := equivalent_command(values)) is not None:
         raise PlanError(f"{path}: these are BasicSR's options; for a file of its tests use\n  {command}")
     try:
@@ -120,7 +118,7 @@ def _checked(key: str, value: Any) -> Any:
     if key in _LISTS:
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
-            raise PlanError(f"{key}: expected a list of names, got {value!r}")
+            raise PlanError(f"{key}: expected a list of names, got {shown(value)}")
         return tuple(items)
     wanted = _TYPES.get(key, str)
     if key == "workers" and isinstance(value, str):
@@ -128,7 +126,7 @@ def _checked(key: str, value: Any) -> Any:
     if key == "precision" and type(value) is int:
         return str(value)  # `precision: 32` reads as a number in YAML
     if type(value) is not wanted:
-        raise PlanError(f"{key}: expected {wanted.__name__}, got {value!r}")
+        raise PlanError(f"{key}: expected {wanted.__name__}, got {shown(value)}")
     return value
 
 

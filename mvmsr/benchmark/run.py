@@ -31,7 +31,8 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
         say: told in one line each what is taken over from before and what is not.
 
     Raises:
-        PlanError: two methods or two sets share a name, or the protocol cannot use the set's low-quality files.
+        PlanError: two methods or two sets share a name, no method or no set can be used, or the protocol cannot use
+            the set's low-quality files.
         ProtocolError, RegistryError, ValueError: an unknown protocol, metric or device.
     """
     protocol = make_protocol(plan.protocol, plan.scale, plan.crop_border)
@@ -42,6 +43,10 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
     failures: list[dict[str, str | None]] = []
     methods = _methods(plan, failures)
     sets = _sets(plan, failures)
+    for what, found in (("method", methods), ("set", sets)):
+        if not found:
+            why = "\n".join(str(entry["why"]) for entry in failures if entry[what])  # type: ignore[literal-required]
+            raise PlanError(f"nothing was measured, and nothing written, for no {what} can be used:\n{why}")
     bench = Bench(plan, protocol, metrics, device, sets, Count(progress, len(methods) * sum(map(len, sets))))
     remembered = [bench.remember(method) for method in methods]
     bench.report(len(methods), say)

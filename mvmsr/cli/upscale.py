@@ -94,6 +94,11 @@ def command(
     )
     if overwrite and skip_done:
         raise typer.BadParameter("--overwrite and --skip-done contradict each other", param_hint="--skip-done")
+    if any(sign in suffix for sign in "/\\\0"):
+        raise typer.BadParameter(
+            f"{suffix!r} names folders; it is put behind the name of each result, and -o is for folders",
+            param_hint="--suffix",
+        )
     jobs, failures = plan(inputs, out, format_, suffix, recursive)
     skipped = 0
     for job in [job for job in jobs if job.dst.exists() and not overwrite]:

@@ -37,7 +37,7 @@ from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError, rehearse
 from mvmsr.engine.rollback import go_back
 from mvmsr.engine.run import Detour, Run
-from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, require_free_run_dir
+from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, record_changes, require_free_run_dir
 from mvmsr.engine.saving import save_best_weights, try_to_save
 from mvmsr.engine.state import detour_of, restore_state
 from mvmsr.engine.stop import StopRequest, watch_signals
@@ -128,17 +128,29 @@ def _begin(
             best = restore_state(experiment, means, state)
         except CheckpointError as error:
             raise CheckpointError(f"{error}. (The checkpoint is {path}.)") from error
+        _require_not_past(experiment, folder)
         detour = detour_of(state, experiment)
         if change := data_change(state.get("data", {}), data):
             log.warning("%s", change)
         log.info("Continuing from %s", path)
     elif auto_resume:
         log.info("No checkpoint in %s yet; beginning at the first iteration", folder.root)
+    if auto_resume and experiment.iteration < experiment.options.train.total_iter:
+        processes.first("writing options.yml", lambda: record_changes(folder, experiment.options, experiment.runs_as))
     stats: StatsLog | NoLog = NoLog()
     if processes.is_first:
         stats = StatsLog(folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
     held_out = _held_out_patches(experiment, validation)
     return Run(experiment, folder, stats, means, validation, best, held_out, detour, data)
+
+
+def _require_not_past(experiment: Experiment, folder: RunDir) -> None:
+    at, total = experiment.iteration, experiment.options.train.total_iter
+    if at > total:
+        raise CheckpointError(
+            f"{folder.root} is at iteration {at}, beyond train.total_iter: {total}, so nothing is left to do; raise "
+            "total_iter, or begin another run under another name"
+        )
 
 
 def _held_out_patches(experiment: Experiment, validation: Validation | None) -> HeldOutPatches | None:

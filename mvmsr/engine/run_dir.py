@@ -81,7 +81,7 @@ def require_free_run_dir(options: TrainOptions, resume: bool) -> RunDir:
 
 
 def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = None, runs_as: str = "") -> RunDir:
-    """The run's folder, made if need be, with `options.yml` in it.
+    """The run's folder, made if need be, with `options.yml` in it; that of a run to be continued stays as it is.
 
     What processes that were killed left half done in it is cleared away.
 
@@ -100,11 +100,13 @@ def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = N
         if held is not None:
             held.enter_context(locked(run.root))
         clear_leftovers(run.root)
-        description = as_plain(options)
-        if resume:
-            warn_of_changes(run.root / "options.yml", options)
-        header = f"# mvmsr {__version__}; {shlex.join(sys.argv)}\n" + (f"# {runs_as}\n" if runs_as else "")
-        write_whole(run.root / "options.yml", (header + write_yaml(description)).encode())
+        kept = run.root / "options.yml"
+        if resume and _is_record(kept):
+            write_whole(kept, kept.read_bytes())  # a folder that cannot be written is found out now
+        else:
+            if resume and kept.exists():
+                log.warning("%s cannot be read; it is written anew", kept)
+            _write_options(run, options, runs_as)
         for folder in (run.checkpoints, run.weights):
             clear_leftovers(folder)
     except OSError as error:
@@ -113,6 +115,35 @@ def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = N
             "another place"
         ) from error
     return run
+
+
+def record_changes(run: RunDir, options: TrainOptions, runs_as: str = "") -> None:
+    """`options.yml` of a continued run as it goes on, and a warning that names what differs from before.
+
+    Only once nothing can refuse the run any more, and only if it goes on: else the record would be of a training that
+    never was.
+
+    Raises:
+        SetupError: the file cannot be written.
+    """
+    warn_of_changes(run.root / "options.yml", options)
+    try:
+        _write_options(run, options, runs_as)
+    except OSError as error:
+        raise SetupError(f"{run.root} cannot be written: {error}; make room, or mend its permissions") from error
+
+
+def _is_record(path: Path) -> bool:
+    """Whether the file is there and whole: one that a kill or a disk cut off says nothing, and is written anew."""
+    try:
+        return isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+
+
+def _write_options(run: RunDir, options: TrainOptions, runs_as: str) -> None:
+    header = f"# mvmsr {__version__}; {shlex.join(sys.argv)}\n" + (f"# {runs_as}\n" if runs_as else "")
+    write_whole(run.root / "options.yml", (header + write_yaml(as_plain(options))).encode())
 
 
 def as_plain(options: TrainOptions) -> dict[str, Any]:

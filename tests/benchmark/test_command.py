@@ -140,15 +140,37 @@ def test_options_file_and_overrides(data_root: Path, tmp_path: Path) -> None:
         ("scale: true", "scale: expected int, got True"),
         ("sets: {a: 1}", "sets: expected a list of names"),
         ("methods: []", "methods is empty"),
-        ("- bicubic", "expected keys and values, got list"),
-        ("a: [", "cannot be read"),
+        ("- bicubic", "expected a mapping of options"),
+        ("a: [", "not valid YAML"),
     ],
 )
 def test_bad_options_files(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "o.yml").write_text(text)
-    with pytest.raises(PlanError, match=f"o.yml: .*{message[:20]}") as caught:
+    with pytest.raises(PlanError, match=f"o.yml:.* {message[:20]}") as caught:
         load_plan(tmp_path / "o.yml")
     assert message in str(caught.value)
+
+
+def test_a_file_that_multiplies_itself_is_refused_in_a_few_words(tmp_path: Path) -> None:
+    lines = ["methods:", "- &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"- &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12)]
+    (tmp_path / "o.yml").write_text("\n".join(lines))
+    with pytest.raises(PlanError, match="more than 5000 values") as caught:
+        load_plan(tmp_path / "o.yml")
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("arguments", [("--set-names", "Aa"), ("--method", "bicubik")])
+def test_a_typing_error_leaves_results_as_they_are(arguments: tuple[str, ...], data_root: Path, tmp_path: Path) -> None:
+    right = {"--method": "bicubic", "--set-names": "A", "--metrics": "psnr"}
+    given = ("--data-root", str(data_root), "--out", str(tmp_path / "out"), "--no-report")
+    assert run(*given, *(word for pair in right.items() for word in pair))[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("results.*")}
+    wrong = right | {arguments[0]: arguments[1]}
+    code, output = run(*given, *(word for pair in wrong.items() for word in pair))
+    assert code == 2
+    assert "nothing was measured, and nothing written" in output
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("results.*")} == before
 
 
 def test_plans() -> None:

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
 from mvmsr.archs import SRResNet
-from mvmsr.cli import export, models, upscale
+from mvmsr.cli import app, export, models, upscale
 from mvmsr.data.image_io import Picture, read_picture, write_picture
 from mvmsr.inference import Restorer, Upscaler, save_weights
 
@@ -315,3 +315,12 @@ def test_the_commands_load_no_torch_until_they_run() -> None:
     program = "import sys, mvmsr.cli.upscale, mvmsr.cli.models, mvmsr.cli.export; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("suffix", ["/../../away", "a\\b"])
+def test_a_suffix_names_no_folders(suffix: str, tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "p.png")
+    arguments = ["upscale", str(tmp_path / "p.png"), "-o", str(tmp_path / "out"), "--suffix", suffix]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert [path.name for path in tmp_path.rglob("*")] == ["p.png"]

@@ -81,8 +81,20 @@ def test_other_networks_are_refused(finished: Path, pictures: Path, tmp_path: Pa
 
 def test_other_sizes_are_refused(finished: Path, pictures: Path, tmp_path: Path, console: Console) -> None:
     shutil.copytree(finished / "tiny", tmp_path / "tiny")
+    recorded = (tmp_path / "tiny" / "options.yml").read_bytes()
     with pytest.raises(CheckpointError, match="does not fit the options' networks"):
         train(tiny_options(tmp_path, pictures, changes={"network_g.num_feat": 4}), auto_resume=True, console=console)
+    assert (tmp_path / "tiny" / "options.yml").read_bytes() == recorded, "nothing was trained with these options"
+
+
+def test_a_finished_run_keeps_its_record(finished: Path, pictures: Path, tmp_path: Path, console: Console) -> None:
+    shutil.copytree(finished / "tiny", tmp_path / "tiny")
+    recorded = (tmp_path / "tiny" / "options.yml").read_bytes()
+    changes = {"train.total_iter": 4, "train.optim_g.lr": 0.25}
+    train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
+    with pytest.raises(CheckpointError, match=r"at iteration 4, beyond train\.total_iter: 3, so nothing is left to do"):
+        train(tiny_options(tmp_path, pictures, changes={"train.total_iter": 3}), auto_resume=True, console=console)
+    assert (tmp_path / "tiny" / "options.yml").read_bytes() == recorded
 
 
 def test_changed_options_are_said_and_learning_rates_obeyed(
