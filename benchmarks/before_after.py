@@ -37,10 +37,15 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["psnr", "mvm"], help="built-in names, runs or weights files")
     parser.add_argument("-o", "--out", type=Path, default=Path("docs/images/before_after.jpg"))
     args = parser.parse_args()
-    upscalers = {Path(name).stem: Upscaler(name) for name in ["bicubic", *args.models]}
+    upscalers = {label_of(name): Upscaler(name) for name in ["bicubic", *args.models]}
     rows = [row_of(crop, upscalers) for crop in CROPS]
     sheet(rows, [*upscalers, "original"]).save(args.out, quality=92)
     print(args.out)
+
+
+def label_of(model: str) -> str:
+    """A file's name without its ending; a run's may have dots of its own."""
+    return Path(model).stem if Path(model).is_file() else Path(model).name
 
 
 def row_of(crop: Crop, upscalers: dict[str, Upscaler]) -> list[np.ndarray]:
