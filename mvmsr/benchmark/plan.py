@@ -9,6 +9,7 @@ from typing import Any
 
 from mvmsr.benchmark.basicsr_test_options import equivalent_command
 from mvmsr.config.errors import OptionsError
+from mvmsr.config.kinds import other_command
 from mvmsr.config.yaml_source import read_yaml, shown
 from mvmsr.registry import did_you_mean
 
@@ -90,6 +91,8 @@ def load_plan(path: str | Path) -> Plan:
         values, _ = read_yaml(Path(path))
     except OptionsError as error:
         raise PlanError(str(error)) from error
+    if wrong := other_command(values, "test", Path(path)):
+        raise PlanError(f"{path}: {wrong}")
     if (command := equivalent_command(values)) is not None:
         raise PlanError(f"{path}: these are BasicSR's options; for a file of its tests use\n  {command}")
     try:

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from mvmsr.config.basicsr_keys import translate
 from mvmsr.config.errors import MOST, OptionsError, Problem
+from mvmsr.config.kinds import other_command
 from mvmsr.config.schema import TrainOptions, ValSet
 from mvmsr.config.yaml_source import Keys, Source, apply_override, read_yaml, shown
 from mvmsr.registry import did_you_mean
@@ -43,6 +44,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> TrainOptions:
         OptionsError: every problem at once, each with file, line, dotted key, value and what is accepted.
     """
     values, source = read_yaml(Path(path))
+    if wrong := other_command(values, "train", Path(path)):
+        raise OptionsError([Problem(str(path), "", wrong)])
     for assignment in overrides:
         apply_override(values, assignment, source)
     return validate(values, source)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mvmsr.config.errors import OptionsError, Problem
+from mvmsr.config.kinds import other_command
 from mvmsr.config.load import problems_of
 from mvmsr.config.schema import Component, Count, FileName, HomePath, Optimizer, Positive, Section, _text
 from mvmsr.config.yaml_source import Keys, Source, apply_override, read_yaml
@@ -134,6 +135,8 @@ def load_nmd(path: str | Path, overrides: Sequence[str] = ()) -> NMDOptions:
         OptionsError: every problem at once, each with file, line, dotted key, value and what is accepted.
     """
     values, source = read_yaml(Path(path))
+    if wrong := other_command(values, "train-nmd", Path(path)):
+        raise OptionsError([Problem(str(path), "", wrong)])
     for assignment in overrides:
         apply_override(values, assignment, source)
     try:
