@@ -33,7 +33,7 @@ def cost_table(results: Results) -> Table | None:
     title = f"Cost on {_device(results)}"
     table = Table(title=title, title_justify="left", caption=NOTE, caption_justify="left", min_width=len(title))
     for number, text in enumerate(HEADER):
-        table.add_column(text, justify="right" if number else "left")
+        table.add_column(text, justify="right" if number else "left", overflow="fold")
     for cells in lines:
         table.add_row(*map(Text, cells))
     return table

@@ -33,7 +33,7 @@ def statistics_table(results: Results) -> Table:
 
     table = Table(title="Paired differences", title_justify="left", caption=_note(results), caption_justify="left")
     for number, text in enumerate(header_of(results)):
-        table.add_column(text, justify="right" if 3 <= number <= 5 else "left")
+        table.add_column(text, justify="right" if 3 <= number <= 5 else "left", overflow="fold")
     for cells, row in zip(statistics_lines(results), results.get("statistics", []), strict=True):
         table.add_row(*(Text(cell, "bold" if row["better"] is not None else "") for cell in cells))
     return table

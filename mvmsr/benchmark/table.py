@@ -114,9 +114,9 @@ def rich_tables(results: Results, width: int = 120) -> list[Table]:
         table = Table(
             title=grid.title, title_justify="left", min_width=len(grid.title), caption=note, caption_justify="left"
         )
-        table.add_column("method")
+        table.add_column("method", overflow="fold")
         for set_name, metric in grid.columns:
-            table.add_column(f"{set_name}\n{metric}", justify="right")
+            table.add_column(f"{set_name}\n{metric}", justify="right", no_wrap=True)
         for method, cells in grid.rows:
             table.add_row(Text(method), *(Text(cell.shown, styles[cell.rank]) for cell in cells))
         tables.append(table)
