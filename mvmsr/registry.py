@@ -32,6 +32,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
+def comma_hint(name: str) -> str:
+    """A line for a name that nobody knows and that may be several, as `a,b`; else an empty string."""
+    several = " ".join(part.strip() for part in name.split(",") if part.strip())
+    return f"\nSeveral are separated by spaces, without commas: {several}" if "," in name else ""
+
+
 class Registry:
     """A mapping from type names to classes (or functions) of one kind.
 

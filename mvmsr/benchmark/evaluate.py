@@ -192,7 +192,7 @@ def score_picture(
         else:
             value = metric(sr, gt, protocol)
         if math.isnan(value):
-            notes[key] = reason or "not a number"
+            notes[key] = reason or metric.why_nan
         scores[key] = None if math.isnan(value) else value
     return scores, notes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from mvmsr.benchmark.evaluate import ImageScore
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
@@ -12,10 +13,12 @@ from mvmsr.benchmark.methods import Method, MethodError, parse_method
 from mvmsr.benchmark.plan import Plan, PlanError
 from mvmsr.benchmark.results import Results, make_results
 from mvmsr.benchmark.statistics import add_statistics
+from mvmsr.benchmark.writable import check_folder
 from mvmsr.data.layouts import LayoutError
 from mvmsr.hardware import pick_device, pick_precision
 from mvmsr.metrics.build import build_metrics
 from mvmsr.metrics.protocol import make_protocol
+from mvmsr.registry import comma_hint
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +31,11 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
     are kept there as they come, and pictures that were measured under equal conditions before are taken over.
 
     Args:
-        say: told in one line each what is taken over from before and what is not.
+        say: told before anything is measured what cannot be, what is taken over from before and what is not.
 
     Raises:
-        PlanError: two methods or two sets share a name, no method or no set can be used, or the protocol cannot use
-            the set's low-quality files.
+        PlanError: two methods or two sets share a name, no method or no set can be used, the protocol cannot use the
+            set's low-quality files, or `plan.out` cannot be written.
         ProtocolError, RegistryError, ValueError: an unknown protocol, metric or device.
     """
     protocol = make_protocol(plan.protocol, plan.scale, plan.crop_border)
@@ -47,6 +50,12 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
         if not found:
             why = "\n".join(str(entry["why"]) for entry in failures if entry[what])  # type: ignore[literal-required]
             raise PlanError(f"nothing was measured, and nothing written, for no {what} can be used:\n{why}")
+    if plan.out:
+        check_folder(Path(plan.out))
+    for entry in missing:
+        say(f"{entry.metric} will not be computed: {entry.why}")
+    for failure in failures:
+        say(f"{failure['method'] or failure['set']} is left out, the rest is measured: {failure['why']}")
     bench = Bench(plan, protocol, metrics, device, sets, Count(progress, len(methods) * sum(map(len, sets))))
     remembered = [bench.remember(method) for method in methods]
     bench.report(len(methods), say)
@@ -87,7 +96,7 @@ def _methods(plan: Plan, failures: list[dict[str, str | None]]) -> list[Method]:
         try:
             method = parse_method(spec, plan.scale, plan.device, plan.precision)
         except MethodError as error:
-            failures.append({"method": spec, "set": None, "image": None, "why": str(error)})
+            failures.append({"method": spec, "set": None, "image": None, "why": f"{error}{comma_hint(spec)}"})
             continue
         if any(method.name == other.name for other in methods):
             raise PlanError(f"two methods are called {method.name!r}; give one a label, as in other={spec}")
@@ -101,7 +110,7 @@ def _sets(plan: Plan, failures: list[dict[str, str | None]]) -> list[ImageSet]:
         try:
             image_set = load_image_set(name, plan.data_root, plan.scale, plan.lq)  # type: ignore[arg-type]
         except LayoutError as error:
-            failures.append({"method": None, "set": name, "image": None, "why": str(error)})
+            failures.append({"method": None, "set": name, "image": None, "why": f"{error}{comma_hint(name)}"})
             continue
         if image_set.name in sets:
             raise PlanError(f"two sets are called {image_set.name!r}, the last is {name}; measure them apart")

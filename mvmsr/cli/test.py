@@ -45,7 +45,11 @@ def command(
     ] = None,
     metrics: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="psnr, ssim, lpips, lpips_vgg, niqe, niqe_y, consistency. Several."),
+        typer.Option(
+            help="psnr, ssim, consistency, lpips, lpips_vgg, st_lpips, st_lpips_vgg, niqe, niqe_y; pyiqa:NAME for one "
+            "of pyiqa's; psnr_rgb, ssim_y_float, ... by another protocol. Several.",
+            show_default="psnr ssim",
+        ),
     ] = None,
     protocol: Annotated[
         Optional[str],  # noqa: UP045
@@ -110,9 +114,12 @@ def command(
 
     from mvmsr.benchmark.plan import PlanError, load_plan, make_plan
     from mvmsr.benchmark.run import is_complete, run_benchmark
+    from mvmsr.benchmark.writable import check_folder
+    from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.cli.tables import table_console
     from mvmsr.registry import RegistryError
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = table_console(), Console(stderr=True)
     flags = {
         "methods": method or None,
         "sets": set_names or None,
@@ -134,6 +141,8 @@ def command(
         plan = make_plan(flags, load_plan(opt) if opt is not None else None)
         if plan.save_images is None:
             plan = replace(plan, save_images=plan.out is not None)
+        if json is not None:
+            check_folder(json.parent)
         with _progress(errors) as bar:
             task = bar.add_task("", total=None)
             results = run_benchmark(
@@ -142,15 +151,19 @@ def command(
                 lambda line: _say(errors, line, ""),
             )
     except (PlanError, RegistryError, ValueError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        _say(errors, str(error), "red")
         raise typer.Exit(2) from error
     except KeyboardInterrupt as stop:
         kept = "; what is measured is kept, the same command goes on from there" if plan.out else ""
         _say(errors, f"stopped{kept}", "yellow")
         raise typer.Exit(130) from stop
+    except OSError as error:  # of the disk, half-way; files that cannot be read are failures of their own
+        _say(errors, f"stopped, {error}; what is measured is kept, the same command goes on from there", "red")
+        raise typer.Exit(1) from error
     _show(results, console)
-    for path in [*_write(results, plan, json), *(_report(plan) if report else ())]:
-        console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    with shown_as_messages(OSError):
+        for path in [*_write(results, plan, json), *(_report(plan) if report else ())]:
+            console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
     _show_gaps(results, errors)
     if not is_complete(results, plan.allow_missing):
         raise typer.Exit(1)
@@ -166,10 +179,11 @@ def _progress(console: Console) -> Any:
 def _show(results: Results, console: Console) -> None:
     from mvmsr.benchmark.cost_table import cost_table
     from mvmsr.benchmark.table import rich_tables
+    from mvmsr.cli.tables import print_table
 
     for table in (*rich_tables(results, console.width), cost_table(results)):
         if table is not None:
-            console.print(table)
+            print_table(console, table)
 
 
 def _write(results: Results, plan: Plan, json: Path | None) -> list[Path]:
@@ -202,14 +216,16 @@ def _report(plan: Plan) -> list[Path]:
 
 def _show_gaps(results: Results, console: Console) -> None:
     """What has no score and why: whole metrics, single pictures, failures."""
-    too_small: dict[tuple[str, str], set[str]] = {}
+    left_out: dict[tuple[str, str, str], set[str]] = {}
     for entry in results["missing"]:
         if "image" in entry:
-            too_small.setdefault((entry["metric"], entry["set"]), set()).add(entry["image"])
+            cause = entry["why"].partition("; ")[0]
+            left_out.setdefault((entry["metric"], entry["set"], cause), set()).add(entry["image"])
         else:
             _say(console, f"{entry['metric']} was not computed: {entry['why']}", "yellow")
-    for (metric, set_name), images in too_small.items():
-        _say(console, f"{metric} leaves out {len(images)} of {set_name}: {', '.join(sorted(images)[:5])}", "yellow")
+    for (metric, set_name, cause), images in left_out.items():
+        named = ", ".join(sorted(images)[:5]) + (", ..." if len(images) > 5 else "")
+        _say(console, f"{metric} leaves out {len(images)} of {set_name} ({named}): {cause}", "yellow")
     for failure in results["failures"]:
         where = ", ".join(failure[key] for key in ("method", "set", "image") if failure.get(key))
         _say(console, f"failed: {where}: {failure['why']}", "red")

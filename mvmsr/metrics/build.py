@@ -12,7 +12,7 @@ from typing import Any
 from mvmsr.metrics.metric import FidelityMetric, Metric
 from mvmsr.metrics.under_protocol import UnderProtocol
 from mvmsr.pretrained import MissingWeights
-from mvmsr.registry import METRICS, did_you_mean
+from mvmsr.registry import METRICS, RegistryError, comma_hint, did_you_mean
 
 PYIQA_PREFIX = "pyiqa:"
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -64,6 +64,8 @@ def build_metric(
         ValueError: an argument that it does not take.
         MissingWeights: it needs a file that is not on this machine.
     """
+    if "," in name:
+        raise RegistryError(f"unknown metric {name!r}.{comma_hint(name)}")
     if found := _UNDER_PROTOCOL.fullmatch(name):
         metric = build_metric(found[1], arguments)
         assert isinstance(metric, FidelityMetric)

@@ -22,13 +22,17 @@ class Metric(ABC):
     needs_gt: bool = True
     decimals: int = 4
     """How many decimals tables show."""
+    why_nan: str = "not a number"
+    """The reason where the score is nan and `limitation` gives none."""
 
     @abstractmethod
     def __call__(self, sr: np.ndarray, gt: np.ndarray | None, protocol: Protocol) -> float:
         """The score; nan where `limitation` gives a reason."""
 
     def limitation(self, height: int, width: int, protocol: Protocol) -> str | None:
-        """Why a picture of this size cannot be scored, or None where it can."""
+        """Why a picture of this size cannot be scored, or None where it can; before a semicolon what it shares with
+        other pictures, behind it the picture's own size.
+        """
         return None
 
 

@@ -218,6 +218,7 @@ class Niqe(Metric):
 
     higher_is_better = False
     needs_gt = False
+    why_nan = f"fewer than two blocks of {BLOCK}x{BLOCK} px have texture, the others are flat"
 
     def __init__(
         self, luma: Literal["gray", "y"] = "gray", crop_border: int = 0, weights_dir: str | Path | None = None

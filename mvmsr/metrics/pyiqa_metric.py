@@ -52,6 +52,8 @@ class Pyiqa(Metric):
         MissingWeights: pyiqa, a package that the metric uses, or its weights are not on this machine.
     """
 
+    why_nan = "pyiqa cannot score it, as the log says"
+
     def __init__(self, metric: str, device: str = "auto", weights_dir: str | Path | None = None) -> None:
         check_name(metric)
         self.name = PREFIX + metric

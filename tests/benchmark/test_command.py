@@ -9,10 +9,13 @@ import typer
 from typer.testing import CliRunner
 
 from mvmsr.benchmark.plan import Plan, PlanError, load_plan, make_plan
+from mvmsr.benchmark.run import run_benchmark
+from mvmsr.benchmark.writable import check_folder
 from mvmsr.cli.several_values import spread
 from mvmsr.cli.test import SEVERAL, SeveralValues, command
 from mvmsr.data.image_io import read_rgb, write_rgb
 from mvmsr.data.imresize import imresize
+from mvmsr.metrics import metric_names
 
 app = typer.Typer()
 app.command("test", cls=SeveralValues)(command)
@@ -109,6 +112,8 @@ def test_allow_missing(data_root: Path, tmp_path: Path, monkeypatch: pytest.Monk
     [
         (("--protocol", "yy"), "unknown protocol 'yy'"),
         (("--metrics", "pnsr"), "Did you mean 'psnr'"),
+        (("--metrics", "psnr,ssim"), "separated by spaces, without commas: psnr ssim"),
+        (("--method", "bicubic,mvm"), "separated by spaces, without commas: bicubic mvm"),
         (("--method", "bicubic", "--method", "bicubic"), "names 'bicubic' twice"),
         (("--save-images",), "save_images needs out"),
         (("--device", "abacus"), "device 'abacus' is unknown"),
@@ -204,3 +209,70 @@ def test_stray_words_are_refused(data_root: Path) -> None:
     code, output = run("--data-root", str(data_root), "stray")
     assert code == 2
     assert "unexpected extra argument" in output.lower()
+
+
+def test_what_cannot_be_done_is_said_before_the_first_picture(data_root: Path) -> None:
+    events: list[str] = []
+    plan = Plan(("bicubic", "nosuch.pth"), ("A", "A,B"), ("psnr",), data_root=str(data_root), device="cpu")
+    results = run_benchmark(plan, lambda done, total, what: events.append(f"{done} done"), events.append)
+    first = events.index("1 done")
+    assert any("nosuch.pth is left out, the rest is measured" in event for event in events[:first])
+    assert any("without commas: A B" in event for event in events[:first])
+    assert len(results["failures"]) == 2
+
+
+@pytest.mark.parametrize("flag", ["--out", "--json"])
+def test_where_nothing_can_be_written_nothing_is_measured(flag: str, data_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, output = run("--set-names", "A", "--data-root", str(data_root), flag, str(tmp_path / "file" / "x" / "y"))
+    assert code == 2
+    assert f"{tmp_path / 'file'} is a file" in output
+    assert "psnr" not in output
+
+
+def test_folders_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_folder(tmp_path / "new" / "newer")
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PlanError, match="mend its permissions or name another folder"):
+        check_folder(tmp_path / "new" / "newer")
+
+
+def test_a_disk_that_is_full_half_way_is_a_message(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "partial.jsonl")
+
+    monkeypatch.setattr("mvmsr.benchmark.journal.Journal.add_score", full)
+    code, output = run("--set-names", "A", "--data-root", str(data_root), "--out", str(tmp_path / "out"))
+    assert code == 1
+    assert "No space left on device" in output
+    assert "the same command goes on from there" in output
+
+
+def test_pictures_without_a_score_are_told_with_the_cause(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    black = np.zeros((96, 192, 3), np.uint8)
+    pictures = {"flat": black, "small": rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)}
+    pictures["fine"] = rng.integers(0, 256, (192, 192, 3), dtype=np.uint8)
+    for name, picture in pictures.items():
+        write_rgb(tmp_path / "C" / f"{name}.png", picture)
+    code, output = run("--set-names", str(tmp_path / "C"), "--metrics", "niqe", "--method", f"same=images:{tmp_path}")
+    assert code == 0, output
+    assert "niqe leaves out 1 of C (small): NIQE needs two whole blocks of 96x96 px" in output
+    assert "niqe leaves out 1 of C (flat): fewer than two blocks of 96x96 px have texture" in output
+
+
+def test_the_help_names_every_metric() -> None:
+    _, output = run("--help")
+    told = " ".join(word.strip("│ ") for word in output.split())
+    for name in (*metric_names(), "pyiqa:NAME"):
+        assert name.startswith("calculate_") or f"{name}," in told or f"{name};" in told or f"{name} for" in told
+
+
+def test_options_of_another_command_are_told_so() -> None:
+    options = Path(__file__).parents[2] / "options"
+    for file, other in (("train/mvm_srresnet_x4_cpu.yml", "train"), ("train/nmd.yml", "train-nmd")):
+        with pytest.raises(PlanError, match=f"these are options of `mvmsr {other}`, not of `mvmsr test`"):
+            load_plan(options / file)
