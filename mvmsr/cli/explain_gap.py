@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
-    from mvmsr.benchmark.explain_gap import Explanation, Target
+    from mvmsr.benchmark.explain_gap import Convention, Explanation, Target
+
+
+NARROW = 120
+"""Characters of a line below which a figure and its difference stand below one another."""
 
 
 def command(
@@ -44,12 +48,16 @@ def command(
     from mvmsr.benchmark.explain_gap import TargetError, explain, measure, parse_target
     from mvmsr.benchmark.image_sets import load_image_set
     from mvmsr.benchmark.methods import MethodError, parse_method
+    from mvmsr.benchmark.writable import check_folder
     from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.cli.tables import print_table, table_console
     from mvmsr.data.layouts import LayoutError
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = table_console(), Console(stderr=True)
     try:
         targets = [parse_target(text) for text in target]
+        if json is not None:
+            check_folder(json.parent)
         restore = parse_method(method, scale, device, precision)
         try:
             image_set = load_image_set(set_name, data_root, scale, "file")
@@ -57,7 +65,7 @@ def command(
             image_set = load_image_set(set_name, data_root, scale, "make")
         opened = restore.open()
     except (TargetError, MethodError, LayoutError, ValueError, OSError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with (
@@ -71,7 +79,7 @@ def command(
 
         found = explain(measure(opened, image_set, [t.metric for t in targets], on_picture), targets)
     title = f"{restore.name} on {image_set.name}, x{scale}: {', '.join(target)}"
-    console.print(_table(found[:top], targets, scale, title))
+    print_table(console, _table(found[:top], targets, scale, title, narrow=console.width < NARROW))
     console.print(_summary(found, scale), highlight=False, markup=False)
     if json is not None:
         _write(json, found, scale, title)
@@ -79,23 +87,34 @@ def command(
         raise typer.Exit(1)
 
 
-def _table(found: Sequence[Explanation], targets: Sequence[Target], scale: int, title: str) -> Table:
+def _table(found: Sequence[Explanation], targets: Sequence[Target], scale: int, title: str, narrow: bool) -> Table:
+    """One row a way of measuring, each figure with its difference to the target."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    columns = ["fits", *(t.metric for t in targets), "off by", "low quality, rounding", "colour", "grey files"]
-    for name in [*columns, "crop", *(f"{t.metric} is" for t in targets), "--protocol"]:
-        table.add_column(name, justify="right" if name in {"off by", "crop", *(t.metric for t in targets)} else "left")
+    table.add_column("fits", no_wrap=True)
+    for target in targets:
+        table.add_column(f"{target.metric} (off by)", justify="right", no_wrap=not narrow)
+    table.add_column("low quality and rounding, colour, border, metric", overflow="fold")
+    table.add_column("--protocol", no_wrap=True)
     for one in found:
-        shared = next(iter(one.conventions.values()))
-        figures = [f"{one.values[t.metric]:.{_decimals(t) + 2}f}" for t in targets]
-        off = ", ".join(f"{one.values[t.metric] - t.value:+.{_decimals(t) + 2}f}" for t in targets)
-        variants = [one.conventions[t.metric].variant for t in targets]
-        cells = ["yes" if one.fits else "no", *figures, off, shared.how, shared.color, shared.grey or "-"]
-        table.add_row(
-            *cells, str(shared.border), *variants, one.protocol(scale) or "-", style="bold" if one.fits else ""
-        )
+        figures = [_figure(one.values[target.metric], target, "\n" if narrow else " ") for target in targets]
+        cells = ["yes" if one.fits else "no", *figures, _told(one.conventions), one.protocol(scale) or "-"]
+        table.add_row(*cells, style="bold" if one.fits else "")
     return table
+
+
+def _figure(value: float, target: Target, between: str) -> str:
+    decimals = _decimals(target) + 2
+    return f"{value:.{decimals}f}{between}({value - target.value:+.{decimals}f})"
+
+
+def _told(conventions: Mapping[str, Convention]) -> str:
+    """A way of measuring in words; it differs between the metrics in their variants alone."""
+    shared = next(iter(conventions.values()))
+    grey = [f"grey files {shared.grey}"] if shared.grey else []
+    variants = [f"{metric.upper()}: {convention.variant}" for metric, convention in conventions.items()]
+    return "; ".join([shared.how, shared.color, *grey, f"{shared.border} px cropped", *variants])
 
 
 def _decimals(target: Target) -> int:

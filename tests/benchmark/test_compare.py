@@ -164,3 +164,13 @@ def test_different_precisions_are_named(tmp_path: Path) -> None:
     assert "different precisions" in result.output
     assert "different precisions" in (tmp_path / "out/comparison.md").read_text()
     assert "note" not in compare_files(files[1:])
+
+
+def test_folders_of_results_are_taken(tmp_path: Path) -> None:
+    paths = write(tmp_path, new=results({"mine": BETTER}), old=results({"mine": WORSE}))
+    code, output = invoke(*(path.parent for path in paths))
+    assert code == 0, output
+    assert "mine (new) - mine (old)" in output
+    code, output = invoke(tmp_path, paths[0])
+    assert code == 1
+    assert f"{tmp_path / 'results.json'} cannot be read" in output

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -24,6 +26,8 @@ from mvmsr.benchmark.explain_gap import (
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
 from mvmsr.benchmark.methods import Bicubic, SavedPictures
 from mvmsr.cli import app
+from mvmsr.cli.explain_gap import NARROW, _table
+from mvmsr.cli.tables import print_table
 from mvmsr.data.image_io import write_rgb
 from mvmsr.metrics import PROTOCOLS, Psnr, Ssim, make_protocol
 
@@ -217,6 +221,21 @@ def test_command_finds_the_convention(image_set: ImageSet, tmp_path: Path) -> No
     assert rows[0]["conventions"]["psnr"]["color"] == "rgb"
     assert [row["distance"] for row in rows] == sorted(row["distance"] for row in rows)
     assert output.count("MATLAB") + output.count("luma first") + output.count("Pillow") + output.count("OpenCV") == 3
+
+
+@pytest.mark.parametrize("width", [60, 80, NARROW, 200])
+def test_figures_are_whole_on_every_terminal(width: int, scores: dict[str, dict[Convention, float]]) -> None:
+    targets = [parse_target("psnr=26.00"), parse_target("ssim=0.7027")]
+    found = explain(scores, targets)[:20]
+    console = Console(file=io.StringIO(), width=width)
+    print_table(console, _table(found, targets, 4, "title", narrow=width < NARROW))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert width < 80 or max(map(len, text.splitlines())) <= width
+    for one in found:
+        for target, decimals in zip(targets, (4, 6), strict=True):
+            value = one.values[target.metric]
+            assert f"{value:.{decimals}f}" in text
+            assert f"({value - target.value:+.{decimals}f})" in text
 
 
 def test_command_says_when_none_fits(image_set: ImageSet) -> None:
