@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 from typer.core import TyperCommand
 
+from mvmsr.cli.several_values import spread
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,19 +17,20 @@ if TYPE_CHECKING:
     from mvmsr.reproduction.reproduce import Settings
 
 
+SEVERAL = ("--only", "--set")
+
+
 class SeveralRows(TyperCommand):
-    """A command whose `--only` takes `--only b g` beside `--only b --only g`; the table comes first."""
+    """A command whose `--only` takes `--only b g` beside `--only b --only g`; the table may stand behind the rows."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse after spreading the rows."""
-        spread: list[str] = []
-        follows = False
-        for argument in args:
-            if follows and not argument.startswith("-") and spread[-1] != "--only":
-                spread.append("--only")
-            follows = argument == "--only" or (follows and not argument.startswith("-"))
-            spread.append(argument)
-        return super().parse_args(ctx, spread)
+        """Parse after spreading the rows and overrides; what begins like a table is none of them."""
+        words: list[str] = []
+        for word in spread(args, SEVERAL):
+            if word.startswith("table") and words and words[-1] in SEVERAL:
+                words.pop()
+            words.append(word)
+        return super().parse_args(ctx, words)
 
 
 def command(
@@ -68,8 +71,12 @@ def command(
     """
     from rich.console import Console
 
+    from mvmsr.benchmark.plan import PlanError
+    from mvmsr.benchmark.results import ResultsError
+    from mvmsr.benchmark.writable import check_folder
     from mvmsr.cli.errors import shown_as_messages
     from mvmsr.cli.logs import log_to
+    from mvmsr.cli.tables import table_console
     from mvmsr.config import OptionsError
     from mvmsr.reproduction.reproduce import Settings, find_options, reproduce, write_section
     from mvmsr.reproduction.reproduce import plan as runs_to_do
@@ -78,7 +85,9 @@ def command(
 
     console = Console(stderr=True)
     log_to(console)
-    with shown_as_messages(ReproductionError, OptionsError):
+    with shown_as_messages(ReproductionError, OptionsError, PlanError, ResultsError, OSError):
+        if document is not None:
+            check_folder(document.parent)
         settings = Settings(
             table=table,
             budget=budget,
@@ -90,7 +99,7 @@ def command(
             data_root=data_root,
         )
         if plan:
-            _show_plan(settings, runs_to_do(settings), Console())
+            _show_plan(settings, runs_to_do(settings), table_console())
             if document is not None:
                 write_section(_as_it_is(settings), document)
             return
@@ -100,10 +109,13 @@ def command(
         except Interrupted as stopped:
             console.print(f"{stopped}.", highlight=False)
             raise typer.Exit(stopped.exit_status) from stopped
+        except KeyboardInterrupt as stop:  # while benchmarking
+            console.print("stopped; what is measured is kept, the same command goes on from there.", highlight=False)
+            raise typer.Exit(130) from stop
         finally:
             bar.close()
-    if document is not None:
-        write_section(found, document)
+        if document is not None:
+            write_section(found, document)
     for judged in found.judgements:
         console.print(f"{judged.claim.text}: {judged.text}", markup=False, highlight=False, soft_wrap=True)
     Console().print(f"wrote {settings.out / found.table}.md, .tex and .json", soft_wrap=True, highlight=False)
@@ -114,13 +126,16 @@ def command(
 def _show_plan(settings: Settings, runs: Any, console: Console) -> None:
     from rich.table import Table
 
+    from mvmsr.cli.tables import print_table
     from mvmsr.reproduction.runs import stale_runs
 
     stale = stale_runs(runs)
-    shown = Table("run", "state", "options", "cost", title=f"{settings.table}, budget {settings.budget}")
+    shown = Table(title=f"{settings.table}, budget {settings.budget}", title_justify="left")
+    for column in ("run", "state", "options", "cost"):
+        shown.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in runs:
         shown.add_row(run.key, stale.get(run.key, run.status), str(run.options_file), run.cost)
-    console.print(shown)
+    print_table(console, shown)
     missing = sum(not run.done or run.key in stale for run in runs)
     console.print(
         f"{missing} of {len(runs)} runs are to be trained, then the finished rows benchmarked on Set5, Set14, BSD100 "

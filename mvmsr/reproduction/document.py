@@ -26,6 +26,7 @@ _PARTIAL = (
     "A mean marked [n of N] lacks pictures that another row has; means over different pictures cannot be compared, so "
     "no claim is judged by it."
 )
+_FEWER_SEEDS = "A mean marked [n of N seeds] is over the seeds that are trained; the others are still lacking."
 _BICUBIC = "The paper's bicubic row was measured on luma"
 _SEEDS = (
     "A difference is called beyond chance where the 95 % interval over the pictures leaves out zero and the means over "
@@ -74,11 +75,11 @@ class Document:
         runs = [run for run in self.runs if run.row == row]
         told = [self.failed.get(run.key, run.status) for run in runs]
         lacking = [what for what in told if what != "done"]
+        if lacking and len(runs) == 1:
+            return lacking[0]
         if lacking:
-            several = len(runs) > 1
-            return "; ".join(
-                f"seed {r.seed}: {w}" if several else w for r, w in zip(runs, told, strict=True) if w != "done"
-            )
+            each = [f"seed {r.seed}: {what}" for r, what in zip(runs, told, strict=True) if what != "done"]
+            return "; ".join([f"{len(runs) - len(lacking)} of {len(runs)} seeds done", *each])
         scored = self.scores.get(PAPER, {}).get(row.key, {})
         absent = [name for name in SETS if "psnr" not in scored.get(name, {})]
         return "done" if not absent else f"{'trained' if runs else 'not yet run'}, not scored on {', '.join(absent)}"
@@ -214,15 +215,23 @@ def _cell(document: Document, row: Row, set_name: str, metric: str, protocol: st
             ours += f" ± {score.deviation:.{decimals}f}"
         if score.part:
             ours += f" [{score.part}]"
+        if row.stem and score.seeds < document.seeds:
+            ours += f" [{score.seeds} of {document.seeds} seeds]"
     published = PUBLISHED[document.table][row.key][set_name].get(metric)
     return f"{ours} ({published:.{decimals}f})" if published is not None and protocol == PAPER else ours
 
 
 def _footnote(document: Document) -> str:
-    parts = [
-        m.part for rows in document.scores.values() for s in rows.values() for ms in s.values() for m in ms.values()
+    shown = [
+        (row, score)
+        for scores in document.scores.values()
+        for row in document.rows
+        for metrics in scores.get(row.key, {}).values()
+        for score in metrics.values()
     ]
-    return _PARTIAL if any(parts) else ""
+    notes = [_PARTIAL] if any(score.part for _, score in shown) else []
+    notes += [_FEWER_SEEDS] if any(row.stem and score.seeds < document.seeds for row, score in shown) else []
+    return " ".join(notes)
 
 
 def _has(document: Document, protocol: str, metric: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvmsr.benchmark.results import Results, write_text
+from mvmsr.benchmark.writable import check_folder
 from mvmsr.reproduction.claims import claims_of
 from mvmsr.reproduction.document import Document, replace_section, to_json, to_latex, to_markdown
 from mvmsr.reproduction.figures import write_figures
@@ -80,9 +81,12 @@ def reproduce(settings: Settings, launch: Launch | None = None, progress: Progre
 
     Raises:
         ReproductionError, OptionsError: see `runs_of`; nothing has been done.
+        PlanError: `out` cannot be written, nothing has been done; or no set of the benchmark can be used.
         Interrupted: a training was stopped; the document is not written.
     """
-    failed = train_missing(plan(settings), settings.data_root, launch)
+    runs = plan(settings)
+    check_folder(settings.out)
+    failed = train_missing(runs, settings.data_root, launch)
     every = plan(_without_choice(settings))
     results = benchmark(
         every, rows_of(settings.table), settings.out, settings.data_root, settings.metrics or METRICS, progress
@@ -96,11 +100,12 @@ def describe(settings: Settings, results: Mapping[str, Results], failed: Mapping
     """The document of what is known; draws the figures."""
     rows, runs = rows_of(settings.table), plan(_without_choice(settings))
     stale = stale_runs(runs)
+    current = [run for run in runs if run.key not in stale]
+    shown = {run.key for run in current} | {f"{row.key}_seed0" for row in rows if not row.stem}
     scores: dict[str, Scores] = {
-        protocol: scores_by_row({**found, "images": [x for x in found["images"] if x["method"] not in stale]})
+        protocol: scores_by_row({**found, "images": [x for x in found["images"] if x["method"] in shown]})
         for protocol, found in results.items()
     }
-    current = [run for run in runs if run.key not in stale]
     ours = scores.get(PAPER, {})
     missing = {
         entry["metric"]: entry["why"]

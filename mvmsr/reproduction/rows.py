@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mvmsr.registry import did_you_mean
+from mvmsr.registry import comma_hint, did_you_mean
 
 Budget = Literal["cpu", "paper"]
 TABLES = ("table3", "table5")
@@ -75,5 +75,5 @@ def rows_of(table: str, only: tuple[str, ...] = ()) -> tuple[Row, ...]:
     for key in only:
         if key not in keys:
             hint = did_you_mean(key, keys)
-            raise ReproductionError(f"{table} has no row {key!r}.{hint} It has {', '.join(keys)}.")
+            raise ReproductionError(f"{table} has no row {key!r}.{hint} It has {', '.join(keys)}.{comma_hint(key)}")
     return tuple(row for row in ROWS[table] if not only or row.key in only)

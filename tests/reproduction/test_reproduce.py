@@ -26,7 +26,7 @@ from mvmsr.cli.reproduce import _show_plan
 from mvmsr.data import write_rgb
 from mvmsr.reproduction import figures as figures_module
 from mvmsr.reproduction import runs as runs_module
-from mvmsr.reproduction.document import to_latex, to_markdown
+from mvmsr.reproduction.document import to_json, to_latex, to_markdown
 from mvmsr.reproduction.launch import launch_process
 from mvmsr.reproduction.published import PUBLISHED, SETS
 from mvmsr.reproduction.reproduce import Settings, describe, find_options, plan, reproduce, write_section
@@ -322,8 +322,25 @@ def test_the_plan_costs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--only", "b", "g", "table5"],
+        ["--only", "b", "--only", "g", "table5"],
+        ["--only", "b", "g", "--seeds", "1", "table5"],
+        ["table5", "--only=b", "g"],
+        ["table5", "--only", "b", "--set", "manual_seed=3", "train.ema_decay=0", "--only", "g"],
+    ],
+)
+def test_the_table_may_stand_anywhere(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["reproduce", *arguments, "--plan"], env={"COLUMNS": "250"})
+    assert result.exit_code == 0, result.output
+    assert "2 of 2 runs are to be trained" in result.output
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["table5", "--only", "b,g"], "separated by spaces, without commas: b g"),
         (["table9"], "unknown table 'table9'"),
         (["table5", "--only", "z"], "table5 has no row 'z'"),
         (["table5", "--options", "nowhere"], "no options file nowhere"),
@@ -334,6 +351,37 @@ def test_mistakes_are_messages(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["reproduce", *arguments, "--plan"], env={"COLUMNS": "200"})
     assert result.exit_code == 1
     assert message in result.output
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for flags in (["--out", str(tmp_path / "file" / "x")], ["--plan", "--document", str(tmp_path / "file" / "x.md")]):
+        result = CliRunner().invoke(app, ["reproduce", "table5", *flags], env={"COLUMNS": "200"})
+        assert result.exit_code == 1
+        assert "is a file; name another folder" in result.output
+
+
+def test_a_row_of_fewer_seeds_is_marked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def status(run: Run) -> str:
+        return "done" if run.seed == 0 else "1 of 3 iterations"
+
+    monkeypatch.setattr(Run, "status", property(status))
+    rows = [("b_seed0", 25.0), ("g_seed0", 34.0), ("g_seed7", 99.0), ("a_seed0", 20.0)]
+    lines = [
+        {"method": method, "set": name, "image": "0", "psnr": psnr} for name in SETS for method, psnr in rows
+    ]  # seed 7 is none of those that are asked for
+    results = {"images": lines, "metrics": {"psnr": {}}, "missing": [], "failures": []}
+    document = describe(replace(settings, seeds=2), {PAPER: results}, {})
+    state = "1 of 2 seeds done; seed 1: 1 of 3 iterations"
+    assert {row["key"]: row["state"] for row in to_json(document)["rows"]}["g"] == state
+    for text in (to_markdown(document), to_latex(document)):
+        assert "34.00 [1 of 2 seeds] (" in text
+        assert "20.00 (" in text  # bicubic has no seeds
+        assert "the others are still lacking" in text
+    assert f"| G MvM | {state} |" in to_markdown(document)
+    shown = io.StringIO()
+    _show_plan(replace(settings, seeds=2), plan(replace(settings, seeds=2)), Console(file=shown, width=80))
+    assert "1 of 3" in shown.getvalue()
 
 
 def test_no_seed_is_refused(settings: Settings) -> None:
