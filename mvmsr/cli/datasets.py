@@ -15,19 +15,27 @@ def list_sets(
         None, "--data-root", help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."
     ),
 ) -> None:
-    """Show the data sets that `prepare` knows, and which of them are there."""
+    """Show the data sets that `prepare` knows, where they come from, and which of them are there."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from mvmsr.data.layouts import data_root_or_default
     from mvmsr.data.prepare import known_sets
 
     root = data_root_or_default(data_root)
-    table = Table("name", "what", "terms", f"in {root}")
-    for known in known_sets().values():
+    console = Console()
+    sets = known_sets().values()
+    table = Table("name", "what", "terms", escape(f"in {root}"))
+    for known in sets:
         state = "complete" if known.is_complete(root) else "there" if (root / known.name).exists() else "–"
         table.add_row(known.name, known.title, known.terms, state)
-    Console().print(table)
+    console.print(table)
+    for known in sets:  # not in the table, which would cut the addresses up
+        console.print(f"{known.name}: {known.home}", soft_wrap=True, highlight=False)
+    for known in sets:
+        if known.by_hand and not known.is_complete(root):
+            console.print(f"To get {known.name}, {known.by_hand}.", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -53,7 +61,7 @@ def prepare(
         if source is not None:
             folder = adopt(known, source, data_root)
         else:
-            console.print(f"{known.title}; {known.terms}; {known.home}")
+            console.print(f"{known.title}; {known.terms}; {known.home}", soft_wrap=True, highlight=False)
             with Progress(*columns, console=console, transient=True) as bar:
                 task = bar.add_task("downloading", total=None)
                 folder = fetch(known, data_root, lambda have, total: bar.update(task, completed=have, total=total))
@@ -66,25 +74,34 @@ def prepare(
 
 @app.command()
 def check(
-    folder: Path = typer.Argument(..., help="A data set's folder."),
+    folder: Path = typer.Argument(..., help="A data set's folder, or its name below the data root."),
     scale: int = typer.Option(4, min=1, help="Factor between low quality and ground truth."),
     decode: bool = typer.Option(False, help="Read every picture whole, not its header only."),
+    data_root: Path | None = typer.Option(
+        None, "--data-root", help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."
+    ),
 ) -> None:
     """Tell a folder's layout, its number of pairs, and its problems; exit status 1 where there are any."""
     from rich.console import Console
 
-    if not _report(Console(), folder, scale, decode):
+    from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.data.known_pictures import known_name
+    from mvmsr.data.layouts import LayoutError, resolve_dataroot
+
+    with shown_as_messages(LayoutError):
+        found = resolve_dataroot(folder, data_root)
+    if not _report(Console(), found, scale, decode, known_name(folder)):  # what is found may be a link's target
         raise typer.Exit(1)
 
 
-def _report(console: object, folder: Path, scale: int, decode: bool) -> bool:
+def _report(console: object, folder: Path, scale: int, decode: bool, name: str | None = None) -> bool:
     """Print what `check` finds; whether all is well."""
     from rich.console import Console
 
     from mvmsr.data.prepare import check as check_folder
 
     assert isinstance(console, Console)
-    report = check_folder(folder, scale, decode)
+    report = check_folder(folder, scale, decode, name)
     console.print(f"{folder}: layout {report.layout}", markup=False, soft_wrap=True)
     made = report.pairs - report.with_lq
     console.print(f"{report.pairs} pairs, {report.with_lq} with low-quality files, {made} to be made by bicubic")

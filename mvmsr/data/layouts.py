@@ -71,7 +71,7 @@ def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> P
     raise MissingDataError(
         f"no data at {str(path)!r}; tried\n{tried}\n"
         "correct the path, set MVMSR_DATA_ROOT or --data-root to the folder with your data sets, "
-        "or fetch them with `mvmsr datasets prepare`"
+        "or fetch them: `mvmsr datasets list` shows which sets are known, and where they come from"
     )
 
 

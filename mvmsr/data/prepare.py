@@ -35,16 +35,26 @@ class Archive:
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A data set that `prepare` can fetch; it goes into the folder `name` of the data root."""
+    """A data set that goes into the folder `name` of the data root.
+
+    Attributes:
+        archives: what `prepare` fetches; none where the set is made by hand.
+        by_hand: how to make it then: a sentence without a capital and a full stop.
+        pictures: how many pictures then lie in its folder.
+    """
 
     name: str
     title: str
     home: str
     terms: str
     archives: tuple[Archive, ...]
+    by_hand: str = ""
+    pictures: int = 0
 
     def is_complete(self, data_root: Path) -> bool:
         """Whether every folder is there with all its pictures."""
+        if self.by_hand:
+            return _count(data_root / self.name) >= self.pictures
         return all(_count(data_root / self.name / a.provides) >= a.pictures for a in self.archives)
 
 
@@ -74,6 +84,8 @@ def known_sets(manifest: Path | None = None) -> dict[str, KnownSet]:
             entry["home"],
             entry["terms"],
             tuple(Archive(**{**archive, "keep": tuple(archive["keep"])}) for archive in entry["archives"]),
+            entry.get("by_hand", ""),
+            entry.get("pictures", 0),
         )
         for name, entry in document.items()
     }
@@ -102,6 +114,11 @@ def fetch(known: KnownSet, data_root: Path | None = None, progress: Progress | N
     """
     root = data_root_or_default(data_root)
     folder = root / known.name
+    if known.by_hand and not known.is_complete(root):
+        raise PrepareError(
+            f"{known.name} is not downloaded by this command: {known.by_hand} "
+            f"({folder}, or any other: mvmsr datasets prepare {known.name} --from FOLDER)"
+        )
     for archive in known.archives:
         target = folder / archive.provides
         if (found := _count(target)) >= archive.pictures:
@@ -160,8 +177,16 @@ def _place(known: KnownSet, source: Path) -> Path:
     """Where below the data root a folder belongs: the set's own, or one of its parts.
 
     Raises:
-        PrepareError: the set is known by its parts only, and the folder neither has nor is the first of them.
+        PrepareError: the set is known by its parts only, and the folder neither has nor is the first of them; or it
+            is made by hand, and the folder has another number of pictures.
     """
+    if known.by_hand:
+        if (found := _count(source)) != known.pictures:
+            raise PrepareError(
+                f"{source} is not {known.name}, which has {known.pictures} pictures in one folder, not {found}: "
+                f"{known.by_hand}"
+            )
+        return Path(known.name)
     first = known.archives[0]
     if known.name in fingerprints() or (source / first.provides).is_dir():
         whole, place = source / first.provides, Path(known.name)

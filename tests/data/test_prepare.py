@@ -6,6 +6,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def manifest(tmp_path: Path, url: str, data: bytes, **changes: object) -> Path:
 
 def test_our_manifest_is_sound():
     known = known_sets()
-    assert set(known) == {"DIV2K", "Set5", "Set14", "BSD100", "Urban100"}
+    assert set(known) == {"DIV2K", "BSDS400", "Set5", "Set14", "BSD100", "Urban100"}
     for one in known.values():
         for archive in one.archives:
             assert archive.url.startswith("https://")
@@ -129,8 +130,25 @@ def test_our_manifest_is_sound():
 
 def test_names_in_any_case_and_unknown_ones():
     assert find_known("set5", known_sets()).name == "Set5"
-    with pytest.raises(PrepareError, match=r"'Ste5'\. Did you mean 'Set5'\? Known: DIV2K, Set5"):
+    with pytest.raises(PrepareError, match=r"'Ste5'\. Did you mean 'Set5'\? Known: DIV2K, BSDS400, Set5"):
         find_known("Ste5", known_sets())
+
+
+def test_a_set_that_is_made_by_hand_says_how_and_no_benchmark_is_taken_for_it(tmp_path: Path, made_set):
+    known = find_known("BSDS400", known_sets())
+    assert known.home == "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html"
+    assert not known.is_complete(tmp_path)
+    with pytest.raises(PrepareError, match=r"images/train and of \.\.\./test.*not those of \.\.\./val.*BSD100"):
+        fetch(known, tmp_path)
+    with pytest.raises(PrepareError, match="which has 400 pictures in one folder, not 5"):
+        adopt(known, made_set("mine"), tmp_path / "root")
+    small = replace(known, pictures=5)
+    assert adopt(small, made_set("mine"), tmp_path / "root") == tmp_path / "root/BSDS400"
+    assert small.is_complete(tmp_path / "root")
+    assert fetch(small, tmp_path / "root") == tmp_path / "root/BSDS400"
+    for misspelt in ("BSDS500", "bsds40"):
+        with pytest.raises(PrepareError, match="Did you mean 'BSDS400'"):
+            find_known(misspelt, known_sets())
 
 
 def test_fetch_downloads_checks_and_unpacks(server: Server, tmp_path: Path, made_zip: bytes):
@@ -372,6 +390,16 @@ def test_check_command(tmp_path: Path, made_set, picture):
     assert CliRunner().invoke(app, ["check", str(tmp_path / "none")]).exit_code == 1
 
 
+def test_a_set_is_checked_by_its_name_below_the_data_root(tmp_path: Path, made_set):
+    made_set("root[1]/mine", count=2)
+    result = CliRunner().invoke(app, ["check", "mine", "--data-root", str(tmp_path / "root[1]")])
+    assert result.exit_code == 0, result.output
+    assert "2 pairs" in result.output
+    result = CliRunner().invoke(app, ["check", "mine"], env={"MVMSR_DATA_ROOT": str(tmp_path)})
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "no data at 'mine'" in result.output
+
+
 @pytest.mark.usefixtures("any_pictures")
 def test_list_and_prepare_commands(tmp_path: Path, made_set):
     root = str(tmp_path / "root")
@@ -381,6 +409,9 @@ def test_list_and_prepare_commands(tmp_path: Path, made_set):
     result = CliRunner().invoke(app, ["list", "--data-root", root])
     assert result.exit_code == 0
     assert "Urban100" in result.output
+    for known in known_sets().values():
+        assert f"{known.name}: {known.home}" in result.output
+    assert "To get BSDS400, download BSDS500" in result.output
     assert "there" in result.output
     result = CliRunner().invoke(app, ["prepare", "nothing"])
     assert result.exit_code == 1
