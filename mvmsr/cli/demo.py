@@ -32,9 +32,12 @@ def command(
     import time
 
     from rich.console import Console
+    from rich.markup import escape
 
     from mvmsr.cli.logs import log_to
 
+    if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
+        raise typer.BadParameter(f"{out} is not a folder, nor can one be made there; name another", param_hint="--out")
     begun = time.monotonic()
     console = Console()
     log_to(console)
@@ -48,11 +51,11 @@ def command(
     console.rule("4 of 4: report")
     report = _report(out, run, results)
     console.print(
-        f"Done in {time.monotonic() - begun:.0f} seconds. Open [bold]{report}[/bold] in a browser; "
-        f"the upscaled picture is {picture}.\n\n"
+        f"Done in {time.monotonic() - begun:.0f} seconds. Open [bold]{escape(str(report))}[/bold] in a browser; "
+        f"the upscaled picture is {escape(str(picture))}.\n\n"
         "What to do next:\n"
         "  mvmsr upscale PICTURE -o upscaled                  your own pictures, by a built-in model\n"
-        f"  mvmsr upscale PICTURE -o toy --model {run}    the same by this toy model\n"
+        f"  mvmsr upscale PICTURE -o toy --model {escape(str(run))}    the same by this toy model\n"
         "  mvmsr doctor                                       what this machine has and lacks\n"
         "  mvmsr datasets list                                the data for real training and benchmarks\n"
         "  mvmsr train -opt options/train/mvm_srresnet_x4_cpu.yml    a real model",
@@ -78,6 +81,7 @@ def _train(out: Path, iterations: int | None, console: Console) -> Path:
 
     from mvmsr.config import load
     from mvmsr.engine.loop import train
+    from mvmsr.engine.stop import Stopped
 
     shutil.rmtree(out / "experiments" / "demo", ignore_errors=True)
     paths = {
@@ -90,7 +94,11 @@ def _train(out: Path, iterations: int | None, console: Console) -> Path:
     if iterations is not None:
         overrides += [f"train.total_iter={iterations}", f"val.val_freq={max(iterations // 4, 1)}"]
     with resources.as_file(resources.files("mvmsr.cli") / "demo_options.yml") as options:
-        return train(load(options, overrides), console=console).root
+        try:
+            return train(load(options, overrides), console=console).root
+        except Stopped as stopped:
+            console.print("Stopped; the same command begins anew.")
+            raise typer.Exit(stopped.exit_status) from stopped
 
 
 def _benchmark(out: Path, run: Path, console: Console) -> Path:
@@ -114,7 +122,7 @@ def _upscale(out: Path, run: Path, console: Console) -> Path:
     source, target = out / "data" / "held-out" / "chelsea.png", out / "upscaled" / "chelsea_x4.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     Upscaler(run).upscale_file(source, target)
-    console.print(f"{source} -> {target}", soft_wrap=True)
+    console.print(f"{source} -> {target}", soft_wrap=True, markup=False)
     return target
 
 

@@ -101,4 +101,5 @@ def command(
                 console.print(f"{stopped}. Continue with --auto-resume.")
             raise typer.Exit(stopped.exit_status) from stopped
     if is_first():
-        Console().print(f"Run: {folder.root}\nWeights: {folder.weights}\nReport: mvmsr report {folder.root}")
+        said = f"Run: {folder.root}\nWeights: {folder.weights}\nReport: mvmsr report {folder.root}"
+        Console().print(said, soft_wrap=True, markup=False)

@@ -67,4 +67,4 @@ def command(
         except Stopped as stopped:
             console.print(f"{stopped}. Continue with --auto-resume.")
             raise typer.Exit(stopped.exit_status) from stopped
-    Console().print(f"Weights: {weights}", soft_wrap=True)
+    Console().print(f"Weights: {weights}", soft_wrap=True, markup=False)

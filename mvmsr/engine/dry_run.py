@@ -81,7 +81,7 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
         f"peak memory so far {peak_memory_mib():.0f} MiB"
     )
     for note in notes:
-        console.print(f"[yellow]{note}[/yellow]")
+        console.print(note, style="yellow", soft_wrap=True, markup=False)
     console.print("Options are valid.")
 
 

@@ -27,7 +27,7 @@ def nmd_dry_run(options: NMDOptions, console: Console) -> None:
         soft_wrap=True,
     )
     if missing is not None:
-        console.print(f"[yellow]{missing}[/yellow]", soft_wrap=True)
+        console.print(missing, style="yellow", soft_wrap=True, markup=False)
     console.print("Options are valid.")
 
 

@@ -28,7 +28,7 @@ class TrainProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.fields[losses]}", markup=False),
             console=console,
             transient=False,
             disable=not console.is_terminal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mvmsr import config
 from mvmsr.cli import app, demo
 from mvmsr.data import image_size, read_rgb
 from mvmsr.engine.check import check
+from mvmsr.engine.stop import Stopped
 
 
 @pytest.fixture
@@ -40,10 +42,31 @@ def test_its_options_are_valid() -> None:
     assert {"pair", "manifold", "triplet"} <= set(options.train.terms)
 
 
+def test_a_file_where_its_folder_should_be_is_refused_before_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        result = CliRunner().invoke(app, ["demo", "-o", str(out)], env={"COLUMNS": "300"})
+        assert result.exit_code == 2
+        assert "is not a folder" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_ctrl_c_while_it_trains_ends_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: object, **named: object) -> None:
+        raise Stopped(signal.SIGINT, 3)
+
+    monkeypatch.setattr("mvmsr.engine.loop.train", stopped)
+    result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path / "demo")])
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 130
+    assert "the same command begins anew" in result.output
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_restored_logging")
 def test_it_trains_benchmarks_upscales_and_reports(tmp_path: Path) -> None:
-    out = tmp_path / "demo"
+    out = tmp_path / "demo[1]"  # no markup of the terminal's
     command = ["demo", "--iterations", "4", "-o", str(out)]
     result = CliRunner().invoke(app, command, env={"COLUMNS": "200"}, catch_exceptions=False)
     assert result.exit_code == 0, result.output
