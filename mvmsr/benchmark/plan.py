@@ -62,8 +62,12 @@ class Plan:
             values = getattr(self, name)
             if not values:
                 raise PlanError(f"{name} is empty; name at least one")
+            if not all(value.strip() for value in values):
+                raise PlanError(f"{name} holds an empty name; is a variable of the shell not set?")
             if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
                 raise PlanError(f"{name} names {twice[0]!r} twice")
+        if self.out == "":
+            raise PlanError("out is an empty name; is a variable of the shell not set?")
         if self.save_images and not self.out:
             raise PlanError("save_images needs out, the folder to write to")
         if self.workers < 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mvmsr.benchmark.evaluate import ImageScore
@@ -48,7 +48,7 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
     sets = _sets(plan, failures)
     for what, found in (("method", methods), ("set", sets)):
         if not found:
-            why = "\n".join(str(entry["why"]) for entry in failures if entry[what])  # type: ignore[literal-required]
+            why = _reasons([entry for entry in failures if entry[what]])
             raise PlanError(f"nothing was measured, and nothing written, for no {what} can be used:\n{why}")
     if plan.out:
         check_folder(Path(plan.out))
@@ -65,6 +65,8 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
         measured, cost = bench.measure(method, known, failures)
         scores += measured
         about.append({**method.as_dict(), "cost": cost})
+    if not scores:
+        raise PlanError("nothing was measured, and nothing written:\n" + _reasons(failures))
     results = make_results(
         scores,
         protocol,
@@ -88,6 +90,10 @@ def is_complete(results: Results, allow_missing: bool = False) -> bool:
     lacking = any("image" not in entry for entry in results["missing"])
     empty = any(row[key] is None for row in results["means"] if row["images"] for key in results["metrics"])
     return not results["failures"] and (allow_missing or not (lacking or empty))
+
+
+def _reasons(failures: Sequence[Mapping[str, str | None]]) -> str:
+    return "\n".join(str(failure["why"]) for failure in failures)
 
 
 def _methods(plan: Plan, failures: list[dict[str, str | None]]) -> list[Method]:

@@ -91,6 +91,11 @@ def _constructor(name: str) -> tuple[Callable[..., Metric], dict[str, Any]]:
     if found := _CROPPED_NIQE.fullmatch(name):
         name, border = found[1], {"crop_border": int(found[2])}
     type_name, preset = VARIANTS.get(name, (name, {}))
+    if type_name not in METRICS:
+        ours = [known for known in metric_names() if not known.startswith("calculate_")]
+        raise RegistryError(
+            f"unknown metric {name!r}.{did_you_mean(name, ours)} Known: {', '.join(ours)}, and {PYIQA_PREFIX}NAME."
+        )
     return METRICS.get(type_name), {**preset, **border}
 
 

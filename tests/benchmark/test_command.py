@@ -115,6 +115,9 @@ def test_allow_missing(data_root: Path, tmp_path: Path, monkeypatch: pytest.Monk
         (("--metrics", "psnr,ssim"), "separated by spaces, without commas: psnr ssim"),
         (("--method", "bicubic,mvm"), "separated by spaces, without commas: bicubic mvm"),
         (("--method", "bicubic", "--method", "bicubic"), "names 'bicubic' twice"),
+        (("--metrics", "niqe_yy"), "Did you mean 'niqe_y'"),
+        (("--method", ""), "methods holds an empty name"),
+        (("--out", ""), "out is an empty name"),
         (("--save-images",), "save_images needs out"),
         (("--device", "abacus"), "device 'abacus' is unknown"),
         (("--lq", "maek"), "use 'make'"),
@@ -165,7 +168,7 @@ def test_a_file_that_multiplies_itself_is_refused_in_a_few_words(tmp_path: Path)
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("arguments", [("--set-names", "Aa"), ("--method", "bicubik")])
+@pytest.mark.parametrize("arguments", [("--set-names", "Aa"), ("--method", "bicubik"), ("--method", __file__)])
 def test_a_typing_error_leaves_results_as_they_are(arguments: tuple[str, ...], data_root: Path, tmp_path: Path) -> None:
     right = {"--method": "bicubic", "--set-names": "A", "--metrics": "psnr"}
     given = ("--data-root", str(data_root), "--out", str(tmp_path / "out"), "--no-report")
