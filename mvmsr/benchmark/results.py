@@ -162,6 +162,13 @@ def read_results(path: str | Path) -> Results:
     if not isinstance(results, dict) or (lacking := [key for key in _REQUIRED if key not in results]):
         what = "is no JSON object" if not isinstance(results, dict) else f"has no {lacking[0]!r}"
         raise ResultsError(f"{path} {what}; expected a results.json written by `mvmsr test`")
+    for key in _REQUIRED:
+        if key in ("protocol", "metrics"):
+            fits = isinstance(results[key], dict)
+        else:
+            fits = isinstance(results[key], list) and all(isinstance(entry, dict) for entry in results[key])
+        if not fits:
+            raise ResultsError(f"{path}: {key!r} has another form than in a results.json written by `mvmsr test`")
     return results
 
 

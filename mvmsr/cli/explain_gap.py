@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from typer.core import TyperCommand
+
+from mvmsr.cli.several_values import spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +22,14 @@ NARROW = 120
 """Characters of a line below which a figure and its difference stand below one another."""
 
 
+class SeveralTargets(TyperCommand):
+    """A command whose `--target` takes `--target psnr=26.00 ssim=0.7027`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse after spreading the targets."""
+        return super().parse_args(ctx, spread(args, ("--target",)))
+
+
 def command(
     target: Annotated[
         list[str], typer.Option(help="psnr=26.00 or ssim=0.7027, with the digits of the paper. One or both.")
@@ -29,7 +40,7 @@ def command(
         Optional[str],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
         typer.Option(help="Folder of the sets; else $MVMSR_DATA_ROOT, else ./datasets."),
     ] = None,
-    scale: Annotated[int, typer.Option(help="Magnification.")] = 4,
+    scale: Annotated[int, typer.Option(min=1, help="Magnification.")] = 4,
     top: Annotated[int, typer.Option(min=1, help="How many conventions to show.")] = 10,
     json: Annotated[
         Optional[Path],  # noqa: UP045
@@ -56,6 +67,8 @@ def command(
     console, errors = table_console(), Console(stderr=True)
     try:
         targets = [parse_target(text) for text in target]
+        if len({one.metric for one in targets}) < len(targets):
+            raise TargetError(f"targets {', '.join(target)}: give one figure of a metric")
         if json is not None:
             check_folder(json.parent)
         restore = parse_method(method, scale, device, precision)

@@ -116,6 +116,10 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     assert "named twice" in invoke(single, single)[1]
     assert invoke(tmp_path / "none.json")[0] == 1
     assert invoke()[0] == 2
+    single.write_text('{"protocol": {}, "metrics": {}, "means": 2, "images": [], "missing": [], "failures": []}')
+    code, output = invoke(single)
+    assert code == 1
+    assert "'means' has another form" in output
 
 
 def test_command_prints_and_writes(tmp_path: Path) -> None:

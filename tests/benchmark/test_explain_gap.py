@@ -251,6 +251,8 @@ def test_wrong_questions(tmp_path: Path, image_set: ImageSet) -> None:
         (("--target", "psnr=26.00", "--set", tmp_path / "none"), "none"),
         (("--target", "psnr=26.00", "--set", folder, "--method", "nothing"), "unknown method 'nothing'"),
         (("--set", folder), "--target"),
+        (("--target", "psnr=26.00", "psnr=27", "--set", folder), "give one figure of a metric"),
+        (("--target", "psnr=26.00", "--set", folder, "--scale", 0), "--scale"),
     ):
         code, output = invoke(*arguments)
         assert code == 2, output
