@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask the loop to finish its iteration, save and leave."""
+"""Ctrl-C, SIGTERM and a closed terminal ask the loop to finish its iteration, save and leave."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ class Stopped(Exception):
 
 @contextmanager
 def watch_signals() -> Iterator[StopRequest]:
-    """While inside, SIGINT and SIGTERM set the request; a second SIGINT interrupts at once."""
+    """While inside, SIGINT, SIGTERM and SIGHUP set the request; a second SIGINT interrupts at once.
+
+    A SIGHUP that is ignored stays so: that is what `nohup` asks for.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request
@@ -73,7 +76,10 @@ def watch_signals() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.ask(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield request
     finally:

@@ -16,7 +16,7 @@ from mvmsr.engine.checkpoint import list_checkpoints
 from mvmsr.engine.stop import Stopped, StopRequest, watch_signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_sets_the_request(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with watch_signals() as stop:
@@ -38,6 +38,16 @@ def test_a_second_interrupt_is_obeyed_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_closed_terminal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with watch_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_other_threads_leave_signals_alone() -> None:
