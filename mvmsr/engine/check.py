@@ -76,7 +76,10 @@ def _component(
     except RegistryError as error:
         return [options.problem((*keys, "type"), str(error))]
     if registry is LOSSES and not hasattr(constructor, "objectives"):
-        message = f"BasicSR's {spec.type} does not say which network it trains; wrap it in a Term of your own"
+        message = (
+            f"BasicSR's {spec.type} does not say which network it trains on what, so it cannot be used here. "
+            f"Losses of ours: {', '.join(LOSSES.names())}; CONTRIBUTING.md shows how to add one"
+        )
         return [options.problem((*keys, "type"), message)]
     if hasattr(constructor, "extractor_spec"):
         supplied = (*supplied, "extractor")

@@ -7,6 +7,7 @@ from mvmsr.losses.naturalness import NaturalnessLoss
 from mvmsr.losses.perceptual import PerceptualLoss
 from mvmsr.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
 from mvmsr.losses.term import Objective, Term
+from mvmsr.losses.total_variation import WeightedTVLoss
 from mvmsr.losses.triplet import DirectedTripletLoss
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "PairLoss",
     "PerceptualLoss",
     "Term",
+    "WeightedTVLoss",
     "health",
 ]

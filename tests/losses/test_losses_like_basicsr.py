@@ -14,7 +14,7 @@ from mvmsr.losses.adversarial import GANLoss
 from mvmsr.losses.perceptual import PerceptualLoss
 from mvmsr.registry import LOSSES
 
-SHARED = ["CharbonnierLoss", "GANLoss", "L1Loss", "MSELoss", "PerceptualLoss"]
+SHARED = ["CharbonnierLoss", "GANLoss", "L1Loss", "MSELoss", "PerceptualLoss", "WeightedTVLoss"]
 
 
 def theirs(name: str) -> Any:
@@ -44,6 +44,13 @@ def test_takes_its_keys_with_its_defaults(name: str) -> None:
 def test_pixel(name: str, reduction: str) -> None:
     sr, gt = pair(2, 3, 5, 5)
     torch.testing.assert_close(LOSSES.get(name)(reduction=reduction)(sr, gt), theirs(name)(reduction=reduction)(sr, gt))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_total_variation(reduction: str) -> None:
+    sr, _ = pair(2, 3, 5, 7)
+    name = "WeightedTVLoss"
+    torch.testing.assert_close(LOSSES.get(name)(reduction=reduction)(sr), theirs(name)(reduction=reduction)(sr))
 
 
 @pytest.mark.parametrize("gan_type", ["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"])
