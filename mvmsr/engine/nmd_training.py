@@ -30,6 +30,7 @@ from mvmsr.engine.distributed_setup import cluster
 from mvmsr.engine.guard import NonFiniteLossError
 from mvmsr.engine.iteration import to_device
 from mvmsr.engine.logs import RunningMeans, StatsLog
+from mvmsr.engine.misfit import misfit
 from mvmsr.engine.nmd_curriculum import Curriculum, begin, observe
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError
@@ -77,7 +78,7 @@ def train_nmd(options: NMDOptions, auto_resume: bool = False, console: Console |
         RunExistsError: the run has begun before and `auto_resume` is false.
         RunBusyError: another process trains it now.
         CheckpointWriteError: the disk refuses a checkpoint; earlier ones are good.
-        Stopped: SIGINT or SIGTERM came; everything is saved.
+        Stopped: SIGINT, SIGTERM or SIGHUP came; everything is saved.
     """
     console = console or Console()
     with watch_signals() as stop:
@@ -293,6 +294,11 @@ def _save(run: NMDRun, folder: RunDir, stats: StatsLog, means: RunningMeans) -> 
 
 
 def _restore(run: NMDRun, means: RunningMeans, state: dict[str, Any]) -> None:
+    if difference := misfit(state.get("network", {}), run.module):
+        raise CheckpointError(
+            f"the checkpoint does not fit the options' discriminator: {difference}; use the run's own options (its "
+            "options.yml), or another name"
+        )
     try:
         run.module.load_state_dict(state["network"])
         spec = run.options.train.optim

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from mvmsr.engine.build import NETWORKS, Experiment, own_seed
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
+from mvmsr.engine.misfit import misfit
 from mvmsr.engine.run import Detour
 from mvmsr.engine.sharded_state import share_of_network, share_of_optimizer, whole_state
 
@@ -80,6 +81,11 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
             if experiment.sharding is not None and name == "generator":
                 theirs_of_network = share_of_network(theirs_of_network, module)
                 theirs_of_optimizer = share_of_optimizer(theirs_of_optimizer, optimizer)
+            if difference := misfit(theirs_of_network, module):
+                raise CheckpointError(
+                    f"the checkpoint's {name} does not fit the options' {ours[name]}: {difference}; use the run's own "
+                    "options (its options.yml), or another name"
+                )
             module.load_state_dict(theirs_of_network)
             load_optimizer(
                 optimizer,
@@ -93,6 +99,8 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
             if experiment.sharding is not None:
                 average = share_of_network(average, experiment.ema)
             experiment.ema.load_state_dict(average)
+    except CheckpointError:
+        raise
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"the checkpoint does not fit the options' networks: {error}") from error
     experiment.fabric.strategy.precision.load_state_dict(state["scaler"])
