@@ -52,6 +52,8 @@ def rehearse(experiment: Experiment) -> None:
                     except OptionsError:
                         raise
                     except Exception as error:  # losses and networks of others may raise anything
+                        if count * processes.size == 1 and _needs_two(error):
+                            raise _too_few(options, f"train.{term.name}_opt", error) from error
                         message = f"the objective of the {name} fails on patches of {size} pixels: {why(error)}"
                         raise options.error(("train", f"{term.name}_opt"), message) from error
     finally:
@@ -79,6 +81,8 @@ class _Watched(nn.Module):
         try:
             result = self.network(pictures)
         except Exception as error:  # networks of others may raise anything
+            if len(pictures) == 1 and _needs_two(error):
+                raise _too_few(options, key, error) from error
             remedy = _remedy(self.network, key, why(error), options.scale)
             message = f"{kind} fails on patches of {self._size} pixels: {why(error)}{remedy}"
             raise options.error((key,), message) from error
@@ -87,6 +91,16 @@ class _Watched(nn.Module):
             given = f"{kind} makes {tuple(result.shape)} of {tuple(pictures.shape)}, expected {expected}"
             raise options.error((key,), f"{given}: an RGB picture, larger by scale: {options.scale}")
         return result
+
+
+def _needs_two(error: Exception) -> bool:
+    """Whether it is the refusal of a lone picture: of our losses, or of PyTorch's batch normalisation."""
+    return any(said in str(error) for said in ("batch of at least 2", "more than 1 value per channel"))
+
+
+def _too_few(options: TrainOptions, key: str, error: Exception) -> OptionsError:
+    keys = ("datasets", "train", "batch_size_per_gpu")
+    return options.error(keys, f"1 picture is too few for {key}; set it to 2 or more ({why(error)})")
 
 
 def _remedy(network: nn.Module, key: str, reason: str, scale: int) -> str:

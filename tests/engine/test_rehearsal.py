@@ -68,6 +68,13 @@ def test_the_network_at_fault_is_named(
     assert not (tmp_path / "tiny").exists()
 
 
+def test_a_batch_of_one_names_the_key_that_makes_it(pictures: Path, tmp_path: Path, console: Console) -> None:
+    changes = {"datasets.train.batch_size_per_gpu": 1}
+    with pytest.raises(OptionsError, match=r"\d+: datasets\.train\.batch_size_per_gpu: .*set it to 2 or more"):
+        train(tiny_options(tmp_path, pictures, "GM", changes), console=console)
+    assert not (tmp_path / "tiny").exists()
+
+
 def test_the_term_at_fault_is_named(
     pictures: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
