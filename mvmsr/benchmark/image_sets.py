@@ -13,7 +13,7 @@ from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair, LayoutError, find_pairs, resolve_dataroot
 
 LqSource = Literal["make", "file"]
-_MODCROP = 11
+MODCROP = 11
 """Pixels of `gt` at most that a cut to multiples of 12 takes away, as of the benchmark sets that fit x2, x3 and x4."""
 
 GT_CACHE_MIB, LQ_CACHE_MIB = 256, 64
@@ -62,7 +62,7 @@ class ImageSet:
             lq = imresize(gt, scale=1 / self.scale) if pair.lq is None else read_rgb(pair.lq)
             height, width = (side // self.scale for side in gt.shape[:2])
             short = (height - lq.shape[0], width - lq.shape[1])
-            if min(short) >= 0 and 0 < max(short) <= _MODCROP // self.scale:
+            if min(short) >= 0 and 0 < max(short) <= MODCROP // self.scale:
                 height, width = lq.shape[:2]
                 gt = np.ascontiguousarray(gt[: height * self.scale, : width * self.scale])
             if lq.shape[:2] != (height, width):

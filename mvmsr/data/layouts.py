@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> P
     raise MissingDataError(
         f"no data at {str(path)!r}; tried\n{tried}\n"
         "correct the path, set MVMSR_DATA_ROOT or --data-root to the folder with your data sets, "
-        "or fetch them: `mvmsr datasets list` shows which sets are known, and where they come from"
+        "or fetch them with `mvmsr datasets prepare NAME` (`mvmsr datasets list` names them, and where they come from)"
     )
 
 
@@ -84,6 +85,32 @@ def list_images(folder: str | Path) -> list[Path]:
     """The picture files directly in a folder, in natural order (`img2` before `img10`); hidden ones left out."""
     files = (entry for entry in Path(folder).iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
     return sorted((f for f in files if f.is_file() and not f.name.startswith(".")), key=lambda f: natural_key(f.name))
+
+
+def passed_over(folder: Path) -> str:
+    """How many files of which kinds, and how many folders, `list_images` leaves out of a folder; empty if none."""
+    others = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    kinds = Counter(e.suffix.lower() or "without a suffix" for e in others if e.is_file())
+    found = [f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind not in IMAGE_SUFFIXES]
+    if folders := sum(entry.is_dir() for entry in others):
+        found.append(f"{folders} folder{'s' if folders > 1 else ''}")
+    return ", ".join(found)
+
+
+def template_problem(template: str, scale: int = 4) -> str:
+    """What is wrong with a `filename_tmpl`; empty where nothing is."""
+    try:
+        template.format("name")
+    except (ValueError, LookupError, AttributeError):  # a second {}, {x}, a brace that is left open
+        fits = False
+    else:
+        fits = "{}" in template
+    if fits:
+        return ""
+    return (
+        f"filename_tmpl must contain {{}} once, in place of the ground truth's name, and no other braces, got "
+        f"{template!r}; for example '{{}}x{scale}'"
+    )
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -152,8 +179,8 @@ def find_pairs(
     Raises:
         LayoutError: a folder or file is missing or names do not pair; up to 5 of them are listed.
     """
-    if "{}" not in filename_tmpl:
-        raise LayoutError(f"filename_tmpl must contain {{}}, got {filename_tmpl!r}; for example '{{}}x{scale}'")
+    if message := template_problem(filename_tmpl, scale):
+        raise LayoutError(message)
     layout = recognise(dataroot_gt, scale)
     if dataroot_lq is not None:
         lq_root: Path | None = _low_folder(Path(dataroot_lq), scale)

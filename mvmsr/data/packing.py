@@ -59,7 +59,7 @@ def load_or_build(
             shutil.rmtree(old, ignore_errors=True)
     small = [f"{e.name}: {_sides(e.gt_size)}" for e in store.entries if min(e.gt_size) < min_gt_size]
     if small:
-        raise PairError(_problem_list([_too_small(line, min_gt_size) for line in small]))
+        raise PairError(problem_list([_too_small(line, min_gt_size) for line in small]))
     return store
 
 
@@ -139,7 +139,7 @@ def plan(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[
     """
     entries, problems = audit(pairs, scale, min_gt_size)
     if problems:
-        raise PairError(_problem_list(problems))
+        raise PairError(problem_list(problems))
     last = entries[-1]
     return entries, last.lq_offset + _bytes(last.lq_size)
 
@@ -195,7 +195,7 @@ def _pack_all(pairs: Sequence[ImagePair], entries: list[Entry], scale: int, targ
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     if problems:
-        raise PairError(_problem_list(problems))
+        raise PairError(problem_list(problems))
 
 
 def _pack_one(pair: ImagePair, entry: Entry, scale: int, target: Path) -> None:
@@ -248,7 +248,8 @@ def _too_small(what: str, least: int) -> str:
     return f"{what} is smaller than gt_size {least}; lower gt_size or take the picture out"
 
 
-def _problem_list(problems: list[str], limit: int = 10) -> str:
+def problem_list(problems: list[str], limit: int = 10) -> str:
+    """The first problems with pictures, a line each, under their number."""
     lines = [f"{len(problems)} pictures cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
     if len(problems) > limit:
         lines.append(f"  and {len(problems) - limit} more")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mvmsr.data.layouts import ImagePair, find_pairs, resolve_dataroot
+from mvmsr.data.layouts import ImagePair, find_pairs, passed_over, resolve_dataroot
 from mvmsr.data.packed_store import PackedStore
 from mvmsr.data.packing import load_or_build, plan
+from mvmsr.data.picture import IMAGE_SUFFIXES
 from mvmsr.registry import DATASETS
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,10 @@ def _pairs_of_all(
     meta = None if meta_info_file is None else resolve_dataroot(meta_info_file, data_root)
     groups = [find_pairs(gt, lq, scale, filename_tmpl, meta) for gt, lq in zip(roots, lq_roots, strict=True)]
     pairs = [pair for group in groups for pair in group]
+    for folder in dict.fromkeys(pair.gt.parent for pair in pairs if meta is None):
+        if others := passed_over(folder):
+            kinds = " ".join(sorted(IMAGE_SUFFIXES))
+            log.info("%s: passed over %s; taken are files directly in it that end in %s", folder, others, kinds)
     if len({pair.name for pair in pairs}) == len(pairs):
         return pairs
     return [

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from mvmsr.config import TrainOptions
+from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.data.batches import TrainBatches
 from mvmsr.engine.build import Experiment, build, build_batches
 from mvmsr.engine.check import check
@@ -41,7 +41,7 @@ from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, record_chan
 from mvmsr.engine.saving import save_best_weights, try_to_save
 from mvmsr.engine.state import detour_of, restore_state
 from mvmsr.engine.stop import StopRequest, watch_signals
-from mvmsr.engine.train_set import layout_errors_named
+from mvmsr.engine.train_set import absent_folders, layout_errors_named
 from mvmsr.engine.validate import Validation, build_validation
 from mvmsr.hardware import processors_busy_elsewhere, thread_advice, usable_processors
 from mvmsr.heap import keep_for_reuse
@@ -61,7 +61,7 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
         NonFiniteLossError: a value was NaN or infinite, and the run may not go back; the last checkpoint is good.
         NotEnoughMemoryError: the message says what to lower; the last checkpoint is good.
         CheckpointError: the run cannot be continued, or not be saved; what was saved before is good.
-        Stopped: SIGINT or SIGTERM came; everything is saved.
+        Stopped: SIGINT, SIGTERM or SIGHUP came; everything is saved.
     """
     console = (console or Console()) if is_first() else Console(quiet=True)
     speak_for_all()
@@ -88,12 +88,24 @@ def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Vali
     with plain_errors_typed():
         check(options)
         require_free_run_dir(options, auto_resume)
-        validation = build_validation(options)
+        validation = _validation(options)
         experiment = build(options)
     terms = [term for player in experiment.players.values() for term in player.terms]
     if text := weaker_in_parts(terms, options.train.accumulate):
         log.warning("%s", text)
     return experiment, validation
+
+
+def _validation(options: TrainOptions) -> Validation | None:
+    """As `build_validation`; folders of the training set that are not here are said with what is wrong there."""
+    problems = absent_folders(options)
+    try:
+        validation = build_validation(options)
+    except OptionsError as error:
+        raise OptionsError([*problems, *error.problems]) from error
+    if problems:
+        raise OptionsError(problems)
+    return validation
 
 
 def _prepare_data(experiment: Experiment) -> TrainBatches:

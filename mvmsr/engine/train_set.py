@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mvmsr.config import OptionsError, Problem, TrainOptions
-from mvmsr.data.layouts import LayoutError, MissingDataError
+from mvmsr.data.layouts import LayoutError, MissingDataError, resolve_dataroot, template_problem
 from mvmsr.data.paired_dataset import PairedImageDataset, check_pictures
 
 _KEYS = ("datasets", "train")
@@ -27,9 +27,23 @@ def train_set_problems(options: TrainOptions) -> list[Problem]:
         problems.append(options.problem((*_KEYS, "gt_size"), message))
     if not args["dataroot_gt"]:
         problems.append(options.problem((*_KEYS, "dataroot_gt"), "dataroot_gt names no folder"))
-    if "{}" not in (template := args.get("filename_tmpl", "{}")):
-        message = f"filename_tmpl must contain {{}}, got {template!r}; for example '{{}}x{scale}'"
+    if message := template_problem(args.get("filename_tmpl", "{}"), scale):
         problems.append(options.problem((*_KEYS, "filename_tmpl"), message))
+    return problems
+
+
+def absent_folders(options: TrainOptions) -> list[Problem]:
+    """The folders of the training set that are not on this machine; nothing in those that are is looked at."""
+    spec, problems = options.datasets.train, []
+    if spec.type != PairedImageDataset.__name__:
+        return []
+    for key in ("dataroot_gt", "dataroot_lq"):
+        given = spec.args.get(key) or ()
+        for root in [given] if isinstance(given, str) else given:
+            try:
+                resolve_dataroot(root, spec.args.get("data_root"))
+            except MissingDataError as error:
+                problems.append(options.problem((*_KEYS, key), str(error)))
     return problems
 
 

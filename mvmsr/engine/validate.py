@@ -10,13 +10,15 @@ import numpy as np
 
 from mvmsr.benchmark.evaluate import ImageScore, evaluate
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
-from mvmsr.config import TrainOptions
+from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.config.schema import ValSet
 from mvmsr.data.image_io import write_rgb
 from mvmsr.data.imresize import imresize
-from mvmsr.data.layouts import LayoutError, find_pairs, resolve_dataroot
+from mvmsr.data.layouts import LayoutError, MissingDataError, find_pairs, resolve_dataroot, template_problem
+from mvmsr.data.packing import PairError
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.stop import StopRequest
+from mvmsr.engine.validation_headers import require_fitting_headers
 from mvmsr.inference.restorer import Restorer
 from mvmsr.metrics.build import build_metrics
 from mvmsr.metrics.metric import Metric
@@ -124,7 +126,8 @@ def build_validation(options: TrainOptions) -> Validation | None:
     """The validation that the options ask for, or None without validation sets.
 
     Raises:
-        OptionsError: a set, metric or protocol that does not exist.
+        OptionsError: a set, metric or protocol that does not exist; pictures whose headers cannot be read, or whose
+            sizes do not fit. The cause is a MissingDataError where all that is wrong is that sets are not here.
     """
     if not options.datasets.val:
         return None
@@ -143,22 +146,35 @@ def build_validation(options: TrainOptions) -> Validation | None:
         log.warning("Validation goes on without %s: %s", metric.metric, metric.why)
     if not metrics and options.val.metrics:
         raise options.error(("val", "metrics"), "none of the metrics can be computed on this machine")
-    sets = [_image_set(options, spec) for spec in options.datasets.val]
-    return Validation(sets, metrics, protocol, options.val.samples, options.val.save_img)
+    return Validation(_image_sets(options), metrics, protocol, options.val.samples, options.val.save_img)
 
 
-def _image_set(options: TrainOptions, spec: ValSet) -> ImageSet:
-    key = next(key for key, value in (options.datasets.__pydantic_extra__ or {}).items() if value is spec)
-    try:
-        if spec.dataroot_gt is None:
-            return load_image_set(spec.name, scale=options.scale)
-        gt = resolve_dataroot(spec.dataroot_gt)
-        lq = resolve_dataroot(spec.dataroot_lq) if spec.dataroot_lq else None
-        meta = resolve_dataroot(spec.meta_info_file) if spec.meta_info_file else None
-        pairs = find_pairs(gt, lq, options.scale, spec.filename_tmpl, meta)
-        return ImageSet(spec.name, tuple(pairs), options.scale)
-    except LayoutError as error:
-        raise options.error(("datasets", key), str(error)) from error
+def _image_sets(options: TrainOptions) -> list[ImageSet]:
+    """All sets to validate on; what is wrong with any of them is said together."""
+    sets, problems, causes = [], [], []
+    for key, spec in (options.datasets.__pydantic_extra__ or {}).items():
+        if message := template_problem(spec.filename_tmpl, options.scale):
+            raise options.error(("datasets", key, "filename_tmpl"), message)
+        try:
+            image_set = _image_set(spec, options.scale)
+            require_fitting_headers(image_set)
+            sets.append(image_set)
+        except (LayoutError, PairError) as error:
+            problems.append(options.problem(("datasets", key), str(error)))
+            causes.append(error)
+    if problems:
+        unusable = (cause for cause in causes if not isinstance(cause, MissingDataError))
+        raise OptionsError(problems) from next(unusable, causes[0])
+    return sets
+
+
+def _image_set(spec: ValSet, scale: int) -> ImageSet:
+    if spec.dataroot_gt is None:
+        return load_image_set(spec.name, scale=scale)
+    gt = resolve_dataroot(spec.dataroot_gt)
+    lq = resolve_dataroot(spec.dataroot_lq) if spec.dataroot_lq else None
+    meta = resolve_dataroot(spec.meta_info_file) if spec.meta_info_file else None
+    return ImageSet(spec.name, tuple(find_pairs(gt, lq, scale, spec.filename_tmpl, meta)), scale)
 
 
 def _in_order(image_set: ImageSet, parts: list[list[ImageScore]]) -> list[ImageScore]:

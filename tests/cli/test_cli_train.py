@@ -116,10 +116,12 @@ def test_bad_options_are_refused_by_line(folder: Path, written: str, instead: st
             for value in ("gt_size=30", "gt_size=0", "gt_size=-4")
         ),
         ("datasets.train.dataroot_gt=[]", "datasets.train.dataroot_gt: dataroot_gt names no folder"),
-        ("datasets.train.filename_tmpl=abc", "datasets.train.filename_tmpl: filename_tmpl must contain {}, got 'abc'"),
+        ("datasets.train.filename_tmpl=abc", "datasets.train.filename_tmpl: filename_tmpl must contain {} once"),
+        ("datasets.train.filename_tmpl='{}_{}'", "datasets.train.filename_tmpl: filename_tmpl must contain {} once"),
+        ("datasets.train.filename_tmpl='{}{x}'", "datasets.train.filename_tmpl: filename_tmpl must contain {} once"),
         ("datasets.train.dataroot_lq=other", "datasets.train.dataroot_gt: pictures of "),
         ("datasets.train.dataroot_gt=empty", "datasets.train.dataroot_gt: "),
-        ("datasets.train.batch_size_per_gpu=1", "a batch of at least 2"),
+        ("datasets.train.batch_size_per_gpu=1", "datasets.train.batch_size_per_gpu: 1 picture is too few for train."),
         ("device=gpu", "device: device 'gpu' is unknown; use one of auto, cuda, mps, cpu"),
         pytest.param("device=cuda", "device: device 'cuda' was asked for", marks=without_gpu),
         ("precision=16-mixed", "precision: precision '16-mixed' needs a GPU"),
@@ -197,6 +199,22 @@ def test_a_run_leaves_its_folder_and_says_where(folder: Path) -> None:
     assert any("val/made/psnr" in record for record in records)
     assert all(record["loss_g/pixel"] > 0 for record in records if "loss_g/pixel" in record)
     assert yaml.safe_load((run / "options.yml").read_text(encoding="utf-8"))["train"]["total_iter"] == 4
+
+
+def test_square_brackets_in_paths_are_shown_as_they_are(folder: Path) -> None:
+    result = _train("--set", "path.experiments_root=runs[1]", "train.total_iter=1")
+    assert result.exit_code == 0, result.output
+    assert "mvmsr report runs[1]/tiny" in result.output
+    assert "'no[red]where'" in _train("--dry-run", "--set", "datasets.train.dataroot_gt=no[red]where").output
+
+
+def test_pictures_of_ones_own_below_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "pictures" / "IMG_1.HEIC").write_bytes(b"")
+    (folder / "pictures" / "album").mkdir()
+    result = _train("--set", "datasets.train.dataroot_gt=~/pictures", "train.total_iter=1")
+    assert result.exit_code == 0, result.output
+    assert "passed over 1 .heic, 1 folder" in " ".join(result.output.split())
 
 
 def test_several_overrides_after_one_flag(folder: Path) -> None:

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from mvmsr.data.layouts import LayoutError, find_pairs, natural_key, recognise, resolve_dataroot
+from mvmsr.data.layouts import (
+    LayoutError,
+    find_pairs,
+    natural_key,
+    passed_over,
+    recognise,
+    resolve_dataroot,
+    template_problem,
+)
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -117,6 +125,21 @@ def test_meta_info_naming_absent_files(tmp_path: Path):
     (tmp_path / "meta.txt").write_text("a.png\ngone.png\n")
     with pytest.raises(LayoutError, match=r"names 1 pictures that are not in .*gone\.png"):
         find_pairs(tmp_path / "hr", meta_info_file=tmp_path / "meta.txt")
+
+
+def test_what_is_passed_over_is_counted_by_kind(tmp_path: Path):
+    touch(tmp_path, "a.png", "b.HEIC", "c.heic", "d.jp2", ".hidden", "README", "more/e.png")
+    assert passed_over(tmp_path) == "2 .heic, 1 .jp2, 1 without a suffix, 1 folder"
+    assert passed_over(tmp_path / "more") == ""
+
+
+@pytest.mark.parametrize("template", ["{}_{}", "{}{x}", "{0}", "{}{", "abc", "{}{0}", "{}{a.b}"])
+def test_templates_that_are_none(template: str):
+    assert repr(template) in template_problem(template)
+
+
+def test_templates_that_are_right():
+    assert [template_problem(t) for t in ("{}", "{}x4", "low_{}", "{}{{1}}")] == [""] * 4
 
 
 def test_resolve_dataroot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ from rich.console import Console
 from tiny_runs import assert_same_runs, comparable_stats, final_state, tiny_options
 
 from mvmsr.config import OptionsError
-from mvmsr.data.image_io import image_size, read_rgb
+from mvmsr.data.image_io import image_size, read_rgb, write_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.engine import loop
 from mvmsr.engine.build import build
@@ -171,7 +171,7 @@ def test_a_picture_that_fails_gives_no_mean(
 ) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(pictures, broken)
-    (broken / "p3.png").write_bytes((pictures / "p3.png").read_bytes()[:200])
+    (broken / "p3.png").write_bytes((pictures / "p3.png").read_bytes()[:200])  # the header is whole
     changes = {**_changes(broken), "train.total_iter": 1}
     run = loop.train(tiny_options(tmp_path, pictures, changes=changes), console=console)
     assert "No mean of made: it failed on p3" in caplog.text
@@ -185,11 +185,36 @@ def test_a_picture_that_fails_gives_no_mean(
         ({"val": {"protocol": "yy"}}, r"val.protocol: .*yy"),
         ({"datasets.val": {"name": "x", "dataroot_gt": "/no/such/folder"}}, r"datasets.val: .*/no/such/folder"),
         ({"datasets.val": {"name": "NoSuchSet"}}, r"datasets.val: .*NoSuchSet"),
+        *(
+            ({"datasets.val": {"name": "x", "dataroot_gt": "p", "filename_tmpl": t}}, r"datasets\.val\.filename_tmpl: ")
+            for t in ("{}_{}", "{}{x}", "{", "none")
+        ),
     ],
 )
 def test_what_is_refused(changes: dict[str, Any], message: str, pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match=message):
         build_validation(tiny_options(tmp_path, pictures, changes={**_changes(pictures), **changes}))
+
+
+def test_pictures_are_looked_at_before_training(pictures: Path, tmp_path: Path, console: Console) -> None:
+    lq, torn = tmp_path / "lq", tmp_path / "torn"
+    for number in range(6):
+        write_rgb(lq / f"p{number}.png", np.zeros((16, 16 + (number == 2), 3), np.uint8))
+    shutil.copytree(pictures, torn)
+    (torn / "p1.png").write_bytes(b"no picture")
+    changes = {
+        "datasets.train.dataroot_gt": "not/here",
+        "datasets.val": {"name": "a", "dataroot_gt": str(pictures), "dataroot_lq": str(lq)},
+        "datasets.val_2": {"name": "b", "dataroot_gt": str(torn)},
+        "datasets.val_3": {"name": "c"},
+    }
+    with pytest.raises(OptionsError) as caught:
+        loop.train(tiny_options(tmp_path, pictures, changes=changes), console=console)
+    keys = [problem.key for problem in caught.value.problems]
+    assert keys == ["datasets.train.dataroot_gt", "datasets.val", "datasets.val_2", "datasets.val_3"]
+    for said in ("no data at 'not/here'", "p2.png is 17x16, expected 16x16", "torn/p1.png", "no data at 'c'"):
+        assert said in str(caught.value)
+    assert not (tmp_path / "tiny").exists()
 
 
 def test_no_sets_no_validation(pictures: Path, tmp_path: Path) -> None:
