@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -116,23 +117,20 @@ def mebibytes(amount: float) -> str:
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes of `2G`, `1500M`, `0.5G` or `800000K`, in powers of 1024.
+    """Bytes of `2G`, `1500M`, `0.5GiB` or `800000K`, in powers of 1024; K, KB and KiB are the same.
 
     >>> parse_bytes("1.5G")
     1610612736
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these, or 2**60 bytes and more.
     """
-    units = {"K": 2**10, "M": 2**20, "G": 2**30}
-    number, unit = text[:-1], text[-1:].upper()
-    try:
-        amount = float(number)
-    except ValueError:
-        amount = 0.0
-    if unit not in units or not 0 < amount < 2**20:
-        raise ValueError(f"expected an amount of memory such as 2G or 1500M, got {text!r}")
-    return int(amount * units[unit])
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([KMGT])(?:I?B)?\s*", text.upper(), re.ASCII)
+    amount = float(found[1]) * units[found[2]] if found else 0
+    if not 0 < amount < 2**60:
+        raise ValueError(f"expected an amount of memory such as 2G, 1500M or 800000K, got {text!r}")
+    return int(amount)
 
 
 def _system_memory() -> int | None:

@@ -13,12 +13,26 @@ CPU = torch.device("cpu")
 MIB = 2**20
 
 
-@pytest.mark.parametrize(("text", "amount"), [("2G", 2**31), ("1.5g", 3 * 2**29), ("800M", 800 * MIB), ("64k", 2**16)])
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("2G", 2**31),
+        ("1.5g", 3 * 2**29),
+        ("800M", 800 * MIB),
+        ("64k", 2**16),
+        ("1500000K", 1_500_000 * 1024),
+        ("2 GiB", 2**31),
+        ("512MB", 512 * MIB),
+        ("0.5T", 2**39),
+    ],
+)
 def test_amounts(text: str, amount: int) -> None:
     assert parse_bytes(text) == amount
 
 
-@pytest.mark.parametrize("text", ["", "2", "G", "-1G", "0M", "2T", "nanG", "twoG"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "G", "-1G", "0M", "2P", "nanG", "twoG", "2GG", "2B", "1e3G", "1.2.3G", "9" * 400 + "G"]
+)
 def test_what_is_no_amount(text: str) -> None:
     with pytest.raises(ValueError, match="such as 2G"):
         parse_bytes(text)
