@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import math
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mvmsr.archs.padded import Padded, padded
+from mvmsr.archs.padded import Padded, padded, size_multiple
 from mvmsr.inference.failures import network_failures
-from mvmsr.inference.foreign import unwrapped
+from mvmsr.inference.foreign import ForeignNetwork, unwrapped
 from mvmsr.inference.weights import (
     WeightsError,
     WeightsInfo,
@@ -44,6 +45,8 @@ def export(
     - `safetensors`: our own self-describing file.
     - `torchscript`: traced, for any size of picture.
     - `onnx`: opset 18, with free batch, height and width.
+
+    Networks of windows (SwinIR, ...) take one picture at a time as `torchscript` and `onnx`.
 
     Args:
         module: generator, (N, 3, h, w) -> (N, 3, h*scale, w*scale).
@@ -126,20 +129,24 @@ def _to_onnx(module: nn.Module, info: WeightsInfo, path: Path) -> Callable[[Tens
         raise WeightsError(f"{path.name}: ONNX needs {', '.join(missing)}: pip install {' '.join(missing)}")
     import onnxruntime
 
-    free = torch.export.Dim.DYNAMIC
+    runnable, free = _runnable(module), torch.export.Dim.DYNAMIC
+    # Networks of windows divide a count of windows by that of a picture, which fixes how many pictures there are.
+    pictures, sizes = (1, {2: free, 3: free}) if isinstance(runnable, Padded) else (2, {0: free, 2: free, 3: free})
     torch.onnx.export(
-        _runnable(module),
-        (torch.rand(2, 3, *_TRACED_SIZE),),
+        runnable,
+        (torch.rand(pictures, 3, *_TRACED_SIZE),),
         str(path),
         input_names=["lq"],
         output_names=["sr"],
-        dynamic_shapes=({0: free, 2: free, 3: free},),
+        dynamic_shapes=(sizes,),
         opset_version=_OPSET,
         dynamo=True,
         external_data=False,
         verbose=False,
     )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level = 4  # what fails is told once, by the exception
+    session = onnxruntime.InferenceSession(str(path), quiet, providers=["CPUExecutionProvider"])
 
     def run(lq: Tensor) -> Tensor:
         try:
@@ -172,8 +179,14 @@ def _last_line(error: Exception) -> str:
 
 
 def _runnable(module: nn.Module) -> nn.Module:
-    """What is traced: the padding around a network of ours belongs to it, the checks around others' do not."""
-    return module if isinstance(module, Padded) else unwrapped(module)
+    """What is traced: the padding around a network belongs to it, the checks around others' do not.
+
+    Others pad inside where their sizes ask for it; the tracer settles that branch, so the sizes that it sees never do.
+    """
+    if not isinstance(module, ForeignNetwork):
+        return module
+    multiple = math.lcm(module.multiple, size_multiple(module.model))
+    return module.model if multiple == 1 else Padded(module.model, module.scale, multiple).eval()
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

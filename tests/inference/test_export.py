@@ -91,6 +91,36 @@ def test_onnx_takes_any_size(weights: Path, tmp_path: Path) -> None:
         assert torch.allclose(torch.from_numpy(session.run(None, {"lq": lq.numpy()})[0]), module(lq), atol=1e-4)
 
 
+def _swin(folder: Path) -> Path:
+    from spandrel.architectures.SwinIR import SwinIR
+
+    torch.manual_seed(0)
+    network = SwinIR(upscale=2, window_size=8, depths=[2], embed_dim=12, num_heads=[2], upsampler="pixelshuffledirect")
+    torch.save({"params": network.state_dict()}, folder / "swin.pth")
+    return folder / "swin.pth"
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:torch.meshgrid")
+@pytest.mark.parametrize("to", ["torchscript", "onnx"])
+def test_networks_of_windows_take_any_size(tmp_path: Path, to: str) -> None:
+    if to == "onnx":
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package)
+    module, info = load_generator(_swin(tmp_path))
+    path = tmp_path / f"swin{export_room.FORMATS[to]}"
+    assert export(module, info, to, path) <= 1e-5
+    lq = torch.rand(1, 3, 40, 27)
+    if to == "onnx":
+        from onnxruntime import InferenceSession
+
+        session = InferenceSession(path, providers=["CPUExecutionProvider"])
+        sr = torch.from_numpy(session.run(None, {"lq": lq.numpy()})[0])
+    else:
+        sr = torch.jit.load(path)(lq)
+    with torch.no_grad():
+        assert torch.allclose(sr.clamp(0, 1), module(lq), atol=1e-5)
+
+
 def test_networks_named_on_the_command_line() -> None:
     assert parse_arch("SRResNet") == {"type": "SRResNet"}
     assert parse_arch('{"type": "RDN", "num_feat": 8}') == {"type": "RDN", "num_feat": 8}
