@@ -63,7 +63,9 @@ def _of_machine(data_root: Path | None, weights_dir: Path | None, speed: bool) -
 def _of_run(run: Path, data: bool, data_root: Path | None) -> list[Finding]:
     from mvmsr.cli.doctor_data import check_run_data
     from mvmsr.cli.doctor_run import check_run
+    from mvmsr.inference.weights import in_runs_folder
 
+    run = in_runs_folder(run)
     return [*check_run(run), *(check_run_data(run, data_root) if data else ())]
 
 

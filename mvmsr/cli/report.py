@@ -12,7 +12,8 @@ def command(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="Run directories, such as experiments/NAME, or what `mvmsr test --out` wrote."
+            metavar="RUN...",
+            help="Run directories, such as experiments/NAME, or just NAME; or what `mvmsr test --out` wrote.",
         ),
     ],
     out: Annotated[
@@ -31,8 +32,10 @@ def command(
     from rich.console import Console
 
     from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.inference.weights import in_runs_folder
     from mvmsr.report import ReportError, is_benchmark, write_benchmark_report, write_report
 
+    runs = [in_runs_folder(path) for path in runs]
     benchmarks = [path for path in runs if is_benchmark(path)]
     trained = [path for path in runs if path not in benchmarks]
     with shown_as_messages(ReportError, OSError):

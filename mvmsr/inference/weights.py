@@ -46,6 +46,8 @@ __all__ = [
     "save_weights",
 ]
 
+RUNS_FOLDER = Path("experiments")
+"""Where a run is sought by its name alone."""
 BUILTIN_DIR = Path(__file__).parents[1] / "models"
 """Every `NAME.safetensors` in it is a built-in model, called NAME."""
 
@@ -107,6 +109,8 @@ def load_state(path: str | Path, prefer: str = "params_ema") -> dict[str, Tensor
 def find_weights(path_or_name: str | Path) -> Path:
     """The weights file that a user means: a built-in name, a file, or a run directory (its newest weights).
 
+    A run's name alone is sought in `experiments/`.
+
     A folder of a built-in's name, such as one for its results, does not hide it; `./NAME` means the folder.
 
     Raises:
@@ -114,7 +118,7 @@ def find_weights(path_or_name: str | Path) -> Path:
     """
     if str(path_or_name) in (names := builtin_names()):
         return BUILTIN_DIR / f"{path_or_name}.safetensors"
-    path = Path(path_or_name)
+    path = in_runs_folder(Path(path_or_name))
     if is_file(path):
         return path
     if len(path.name) < _LONGEST_NAME and path.is_dir():
@@ -132,6 +136,14 @@ def find_weights(path_or_name: str | Path) -> Path:
         "Train a network with `mvmsr train -opt OPTIONS.yml` and name its run directory, or name a .pth or "
         ".safetensors file"
     )
+
+
+def in_runs_folder(path: Path) -> Path:
+    """The run of that name in `experiments/`, where nothing lies at the path itself."""
+    try:
+        return path if path.exists() or not (RUNS_FOLDER / path).is_dir() else RUNS_FOLDER / path
+    except (OSError, ValueError):  # no system has files of such names
+        return path
 
 
 def builtin_names() -> list[str]:

@@ -36,6 +36,15 @@ def test_the_page_is_written_into_the_run_and_named(run_dir: Path) -> None:
     assert "27.1" in page.read_text(encoding="utf-8")
 
 
+def test_a_name_alone_is_a_run_below_experiments(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = _run("small")
+    assert result.exit_code == 0, result.output
+    assert (run_dir / "report.html").is_file()
+
+
 def test_several_runs_and_results_go_into_one_page(run_dir: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

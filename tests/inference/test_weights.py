@@ -158,11 +158,15 @@ def compact() -> nn.Module:
     return SRVGGNetCompact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=2, upscale=4).eval()
 
 
-def test_a_run_directory_gives_its_furthest_weights(network: SRResNet, tmp_path: Path) -> None:
+def test_a_run_directory_gives_its_furthest_weights(
+    network: SRResNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for iterations in (900, 1000, 80):  # the oldest is written last, as a copy might
         name = tmp_path / "run" / "weights" / f"run_g_{iterations}.safetensors"
         save_weights(name, network.state_dict(), "SRResNet", ARGS, 4, {"iterations": str(iterations)})
     assert find_weights(tmp_path / "run").stem == "run_g_1000"
+    monkeypatch.setattr(weights_room, "RUNS_FOLDER", tmp_path)
+    assert find_weights("run").stem == "run_g_1000"  # a name alone is sought among the runs
 
 
 def test_built_in_names_are_found_and_suggested(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
