@@ -9,7 +9,8 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+
+from mvmsr.cli.plain_text import plain
 
 
 class Target(str, Enum):
@@ -48,7 +49,7 @@ def command(
     from mvmsr.inference.model_card import read_card
     from mvmsr.inference.weights import WeightsError, find_weights, load_generator
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     try:
         source = find_weights(model)
         out = out or Path(f"{source.stem}{FORMATS[to.value]}")
@@ -59,9 +60,9 @@ def command(
             info = replace(info, extra={**info.extra, **read_card(card)})
         difference = export(module, info, to.value, out, half=half)
     except (WeightsError, OSError, ValueError) as error:
-        console.print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
+        console.print(f"[red]error[/] {plain(error)}", soft_wrap=True)
         raise typer.Exit(1) from error
     console.print(
-        f"{escape(str(out))}: {info.arch} x{info.scale}, largest difference from the source {difference:.3g}",
+        f"{plain(out)}: {info.arch} x{info.scale}, largest difference from the source {difference:.3g}",
         soft_wrap=True,
     )

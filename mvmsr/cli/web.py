@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-_WITHOUT = "mvmsr web needs gradio, which is not installed; get it by: pip install 'mvmsr[web]'"
+from mvmsr.cli.plain_text import plain
+
+_WITHOUT = "mvmsr web needs gradio, which is not installed; in the folder of your clone: pip install -e '.[web]'"
 
 
 def command(
@@ -42,9 +43,9 @@ def command(
     precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
 ) -> None:
     """Serve a page on which a picture is dropped, enlarged, compared and downloaded."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     if importlib.util.find_spec("gradio") is None:
-        console.print(f"[red]error[/] {escape(_WITHOUT)}", soft_wrap=True)
+        console.print(f"[red]error[/] {plain(_WITHOUT)}", soft_wrap=True)
         raise typer.Exit(2)
     if tile != "auto" and not tile.isdecimal():
         raise typer.BadParameter(f"expected `auto` or a number of pixels, got {tile!r}", param_hint="--tile")
@@ -59,12 +60,12 @@ def command(
     try:
         limits = Limits(parse_bytes(max_upload), parse_pixels(max_pixels), max_seconds, queue)
         shelf = Shelf(model or (), side, device, precision)
-        console.print(f"models: {escape(', '.join(shelf.names))}", soft_wrap=True)
+        console.print(f"models: {plain(', '.join(shelf.names))}", soft_wrap=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda _number, _frame: until.set())
         serve(shelf, limits, address, until, lambda url, public: _tell(console, address, url, public))
     except (ValueError, OSError, RuntimeError) as error:
-        console.print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
+        console.print(f"[red]error[/] {plain(error)}", soft_wrap=True)
         raise typer.Exit(2) from error
     console.print("stopped; uploads and results are removed")
 
@@ -73,16 +74,16 @@ def _tell(console: Console, address: object, url: str, public: str | None) -> No
     from mvmsr.web.server import Address
 
     assert isinstance(address, Address)
-    console.print(f"open [bold]{escape(url)}[/] (Ctrl-C stops)", soft_wrap=True)
+    console.print(f"open [bold]{plain(url)}[/] (Ctrl-C stops)", soft_wrap=True)
     if public is not None:
         console.print(
-            f"[yellow]public[/] {escape(public)}: whoever knows this address can use this machine by this page, from "
+            f"[yellow]public[/] {plain(public)}: whoever knows this address can use this machine by this page, from "
             "anywhere and without a password; pictures pass through the servers of gradio's makers",
             soft_wrap=True,
         )
     elif not address.local:
         console.print(
-            f"[yellow]open to others[/] every machine that reaches {escape(address.host)}:{address.port} can use this "
+            f"[yellow]open to others[/] every machine that reaches {plain(address.host)}:{address.port} can use this "
             "page, without a password and unencrypted",
             soft_wrap=True,
         )

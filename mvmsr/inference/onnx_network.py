@@ -113,9 +113,7 @@ def load_onnx(path: Path, device: torch.device) -> tuple[OnnxNetwork, WeightsInf
 
 def _session(path: Path, device: torch.device) -> InferenceSession:
     if importlib.util.find_spec("onnxruntime") is None:
-        raise WeightsError(
-            f"{path}: ONNX files need ONNX Runtime, which is not installed: pip install 'mvmsr[onnx]' (or onnxruntime)"
-        )
+        raise WeightsError(f"{path}: ONNX files need ONNX Runtime, which is not installed: pip install onnxruntime")
     import onnxruntime
 
     providers = ["CPUExecutionProvider"]
