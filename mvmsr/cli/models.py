@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from mvmsr.cli.plain_text import plain
 
 app = typer.Typer(help="Networks and weights.", no_args_is_help=True)
 
@@ -18,8 +19,8 @@ def list_models() -> None:
     from mvmsr.inference.model_card import card_of, is_default
     from mvmsr.inference.weights import BUILTIN_DIR, NO_BUILTIN, WeightsError, builtin_names, read_info
 
-    console = Console()
-    weights = Table("name", "", "network", "scale", "parameters", title="Built-in models", title_justify="left")
+    console = Console(emoji=False)
+    weights = Table("name", "good for", "network", "scale", "parameters", title="Built-in models", title_justify="left")
     broken = []
     for name in builtin_names():
         try:
@@ -28,8 +29,8 @@ def list_models() -> None:
             broken.append(str(error))
             continue
         card = card_of(info)
-        title = card.get("title", "") + (" (the default)" if is_default(info) else "")
-        weights.add_row(name, escape(title), info.arch, f"x{info.scale}", f"{info.parameters:,}")
+        purpose = card.get("good_for", card.get("title", "")) + (" (the default)" if is_default(info) else "")
+        weights.add_row(name, plain(purpose), info.arch, f"x{info.scale}", f"{info.parameters:,}")
     console.print(weights if weights.rows else NO_BUILTIN)
     networks = Table(
         "type", "use", "parameters", title="\nNetworks, with their default arguments", title_justify="left"
@@ -39,10 +40,10 @@ def list_models() -> None:
     console.print(networks)
     console.print(
         "Besides these, --model takes any .pth or .safetensors file that spandrel reads (ESRGAN, Real-ESRGAN, SwinIR, "
-        "HAT, ...), and `bicubic`."
+        "HAT, ...), a run directory or a run's name, and `bicubic`. `mvmsr models info NAME` tells all about one."
     )
     for message in broken:
-        Console(stderr=True).print(f"[red]broken[/] {escape(message)}", soft_wrap=True)
+        Console(stderr=True, emoji=False).print(f"[red]broken[/] {plain(message)}", soft_wrap=True)
     if broken:
         raise typer.Exit(1)
 
@@ -58,11 +59,11 @@ def info_command(
     from mvmsr.inference.model_card import CARD, card_of
     from mvmsr.inference.weights import WeightsError, find_weights, load_generator
 
-    console = Console()
+    console = Console(emoji=False)
     try:
         module, info = load_generator(find_weights(file))
     except WeightsError as error:
-        Console(stderr=True).print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
+        Console(stderr=True, emoji=False).print(f"[red]error[/] {plain(error)}", soft_wrap=True)
         raise typer.Exit(1) from error
     rows = {
         "file": str(info.path),
@@ -80,7 +81,7 @@ def info_command(
         rows["multiply-adds"] = f"cannot be counted ({str(error).splitlines()[0]})"
     table = Table(show_header=False, box=None)
     for key, value in rows.items():
-        table.add_row(f"[bold]{escape(key)}", escape(value))
+        table.add_row(f"[bold]{plain(key)}", plain(value))
     console.print(table, soft_wrap=True)
 
 

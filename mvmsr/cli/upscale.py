@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,9 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
+
+from mvmsr.cli.plain_text import plain
+from mvmsr.cli.upscale_plan import Format, Job, make_plan
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from rich.progress import Progress
 
     from mvmsr.data.picture import Picture
@@ -26,36 +26,31 @@ if TYPE_CHECKING:
 
 
 _READ_AHEAD_PIXELS = 2**24
+_REMEDY = "these formats are not taken from folders; convert them to PNG or JPEG first"
 
 
-class Format(str, Enum):
-    """Formats of the results."""
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C came while pictures were enlarged.
 
-    keep = "keep"
-    png = "png"
-    jpg = "jpg"
-    webp = "webp"
-    tif = "tif"
-    bmp = "bmp"
-    avif = "avif"
+    Attributes:
+        done: how many are finished.
+    """
 
-
-@dataclass(frozen=True)
-class Job:
-    """One picture to enlarge."""
-
-    src: Path
-    dst: Path
+    def __init__(self, done: int) -> None:
+        super().__init__()
+        self.done = done
 
 
 def command(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Pictures, folders of pictures, or globs.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = Path("upscaled"),
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder of the results; of one picture also its file.")
+    ] = Path("upscaled"),
     model: Annotated[
         str | None,
         typer.Option(
-            help="Built-in name (see `mvmsr models list`), weights file (.safetensors, .pth, .onnx), run directory, "
-            "or `bicubic`. Without it, the default built-in model."
+            help="mvm: crisp, the default. psnr: softer and nearest to the truth. fast: almost as good in a quarter of "
+            "the time. bicubic: no network. Or a weights file (.safetensors, .pth, .onnx) or a run directory."
         ),
     ] = None,
     tile: Annotated[
@@ -88,7 +83,7 @@ def command(
     ] = False,
 ) -> None:
     """Enlarge pictures; transparency, 16 bits, grey, colour profile and EXIF stay."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
@@ -99,7 +94,11 @@ def command(
             f"{suffix!r} names folders; it is put behind the name of each result, and -o is for folders",
             param_hint="--suffix",
         )
-    jobs, failures = plan(inputs, out, format_, suffix, recursive)
+    try:
+        plan = make_plan(inputs, out, format_, suffix, recursive)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    jobs, failures = plan.jobs, plan.failures
     skipped = 0
     for job in [job for job in jobs if job.dst.exists() and not overwrite]:
         jobs.remove(job)
@@ -109,45 +108,25 @@ def command(
             failures.append(
                 f"{job.src}: {job.dst} exists and is left alone; --overwrite replaces it, --skip-done passes over it"
             )
-    done = 0
+    done, is_stopped, total = 0, False, len(jobs) + len(failures)
     if jobs:
-        upscaler = _upscaler(console, model, tile, device, precision, ensemble, outscale, max_memory)
-        done = run(jobs, upscaler, console, failures, quality, max_pixels)
+        try:
+            upscaler = _upscaler(console, model, tile, device, precision, ensemble, outscale, max_memory)
+            done = run(jobs, upscaler, console, failures, quality, max_pixels)
+        except KeyboardInterrupt as stop:
+            done, is_stopped = stop.done if isinstance(stop, Stopped) else 0, True
     for failure in failures:
-        console.print(f"[red]not done[/] {escape(failure)}", soft_wrap=True)
+        console.print(f"[red]not done[/] {plain(failure)}", soft_wrap=True)
+    if plan.passed_over:
+        console.print(f"[yellow]passed over[/] {_counted(plan.passed_over)}: {_REMEDY}", soft_wrap=True)
     passed = f", {skipped} were there already" if skipped else ""
-    console.print(f"{done} of {done + len(failures)} done{passed}, in {escape(str(out))}", soft_wrap=True)
+    console.print(f"{done} of {total} done{passed}, in {plain(out)}", soft_wrap=True)
+    if is_stopped:
+        again = "" if overwrite else "; the same command with --skip-done goes on"
+        console.print(f"[yellow]stopped[/] no half-written picture is left{again}", soft_wrap=True)
+        raise typer.Exit(130)
     if failures:
         raise typer.Exit(1)
-
-
-def plan(inputs: list[str], out: Path, format_: Format, suffix: str, recursive: bool) -> tuple[list[Job], list[str]]:
-    """The work that the inputs mean, and a sentence for each part of it that is refused.
-
-    Files of folders keep their place below the folder; results of before, where `out` lies within it, are no inputs.
-    Two inputs are never written to the same result, and no input is ever replaced.
-    """
-    jobs: dict[Path, Job] = {}
-    failures: list[str] = []
-    sources: set[Path] = set()
-    for text in inputs:
-        found = list(_files_of(text, recursive, out.resolve()))
-        if not found:
-            failures.append(f"{text}: {_why_nothing(text, recursive)}")
-        for src, place in found:
-            if src.resolve() in sources:
-                continue
-            sources.add(src.resolve())
-            dst = out / place / f"{src.stem}{suffix}{_ending(src, format_)}"
-            if dst in jobs:
-                failures.append(f"{src}: would be written to {dst}, as {jobs[dst].src}; run them apart, to two folders")
-            else:
-                jobs[dst] = Job(src, dst)
-    for job in list(jobs.values()):
-        if job.dst.resolve() in sources:
-            del jobs[job.dst]
-            failures.append(f"{job.src}: its result would replace an input; name another folder or a --suffix")
-    return list(jobs.values()), failures
 
 
 def run(
@@ -161,6 +140,9 @@ def run(
     """Does the jobs, adding a sentence to `failures` for each that fails; the number of those done.
 
     While one picture is enlarged, the next is decoded.
+
+    Raises:
+        Stopped: Ctrl-C came; the pictures done are whole, and nothing is left of the one in work.
     """
     from mvmsr.data.image_io import ImageError, image_size, read_picture
 
@@ -178,13 +160,15 @@ def run(
         finished = 0
         ahead: Future[Picture] | None = None
         for job, following in zip_longest(todo, todo[1:]):
-            progress.update(task, description=escape(job.src.name))
+            progress.update(task, description=plain(job.src.name))
             reading = ahead or reader.submit(read_picture, job.src, max_pixels)
             small = following is not None and sizes[following.src] <= _READ_AHEAD_PIXELS
             ahead = reader.submit(read_picture, following.src, max_pixels) if following is not None and small else None
             try:
                 upscaler.upscale_to(reading.result(), job.dst, lambda pixels: progress.advance(task, pixels), quality)
                 done += 1
+            except KeyboardInterrupt as stop:
+                raise Stopped(done) from stop
             except ImageError as error:
                 failures.append(str(error))
             except (OSError, ValueError, RuntimeError, MemoryError, ArithmeticError) as error:
@@ -219,53 +203,14 @@ def _upscaler(
         limit = None if max_memory is None else parse_bytes(max_memory)
         if limit is not None:
             hand_back_at_once()
-        return Upscaler(model or default_model(), side, device, precision, ensemble, outscale, limit)
+        return Upscaler(default_model() if model is None else model, side, device, precision, ensemble, outscale, limit)
     except ValueError as error:  # WeightsError, and what the device or precision cannot do
-        console.print(f"[red]error[/] {escape(str(error))}", soft_wrap=True)
+        console.print(f"[red]error[/] {plain(error)}", soft_wrap=True)
         raise typer.Exit(2) from error
 
 
-def _files_of(text: str, recursive: bool, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Picture files that an input means, each with its place below the folder that it was found in."""
-    path = Path(text)
-    if path.is_file():
-        yield path, Path()
-    elif path.is_dir():
-        yield from _files_in(path, recursive, out)
-    else:
-        for match in sorted(glob.glob(text, recursive=True)):
-            if Path(match).is_dir():
-                yield from _files_in(Path(match), recursive, out)
-            elif _is_picture(Path(match)) and not ("**" in text and out in Path(match).resolve().parents):
-                yield Path(match), Path()
-
-
-def _files_in(folder: Path, recursive: bool, out: Path) -> Iterator[tuple[Path, Path]]:
-    out_is_within = folder.resolve() in out.parents
-    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
-        is_result = out_is_within and out in path.resolve().parents
-        if path.is_file() and _is_picture(path) and not is_result:
-            yield path, path.parent.relative_to(folder)
-
-
-def _is_picture(path: Path) -> bool:
-    from mvmsr.data.picture import IMAGE_SUFFIXES
-
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def _why_nothing(text: str, recursive: bool) -> str:
-    if Path(text).is_dir():
-        return "no pictures in this folder" + ("" if recursive else "; --recursive goes into the folders in it")
-    return "no such picture, folder or match"
-
-
-def _ending(src: Path, format_: Format) -> str:
-    from mvmsr.data.image_io import WRITE_SUFFIXES
-
-    if format_ is not Format.keep:
-        return f".{format_.value}"
-    return src.suffix if src.suffix.lower() in WRITE_SUFFIXES else ".png"
+def _counted(suffixes: Counter[str]) -> str:
+    return ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
 
 
 def _progress(console: Console) -> Progress:

@@ -153,7 +153,8 @@ def _write_bytes(path: Path, data: bytes) -> None:
         aside.write_bytes(data)
         os.replace(aside, path)
     except OSError as error:
-        with suppress(OSError):  # missing, or its folder is none
-            aside.unlink()
         cause = f"cannot be written ({error.strerror or error})"
         raise ImageError(path, cause, "check the folder's rights and free space") from error
+    finally:  # an interrupt, too, leaves nothing
+        with suppress(OSError):  # renamed, or its folder is none
+            aside.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
@@ -202,6 +203,10 @@ class Upscaler:
 
     def _check_room(self, dst: Path, height: int, width: int) -> None:
         """Refuses before the work what could not be written after it."""
+        above = next(folder for folder in dst.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            why = f"no rights to {above}" if above.is_dir() else f"{above} is a file"
+            raise ImageError(dst, f"cannot be written ({why})", "name another folder")
         suffix = dst.suffix.lower()
         longest = _LONGEST.get(suffix, max(height, width))
         if max(height, width) > longest:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from mvmsr.archs import Compact
 from mvmsr.cli import app
 from mvmsr.inference import save_weights
+from mvmsr.inference.weights import builtin_names
 
 ARGS = {"num_feat": 8, "num_conv": 2}
 
@@ -37,12 +38,12 @@ def _export(folder: Path, name: str, card: str) -> Any:
 
 def test_a_run_becomes_a_built_in_model(folder: Path) -> None:
     assert "no built-in models" in _run("models", "list").output
-    exported = _export(folder, "fast", "title: quick [x4]\ngood_for: photographs\ndefault: yes\n")
+    exported = _export(folder, "fast", "title: quick [x4]\ngood_for: photographs [x4]\ndefault: yes\n")
     assert exported.exit_code == 0, exported.output
     listed = _run("models", "list")
     assert listed.exit_code == 0
     assert "fast" in listed.output
-    assert "quick [x4] (the default)" in listed.output
+    assert "photographs [x4] (the default)" in listed.output
     told = _run("models", "info", "fast").output
     for text in ("quick [x4]", "photographs", "Compact", "iterations", "num_conv=2", "x4"):
         assert text in told
@@ -62,3 +63,9 @@ def test_a_broken_built_in_file_is_named_and_the_others_are_listed(folder: Path)
     assert listed.exit_code == 1
     assert "quick" in listed.output
     assert "bad.safetensors: cannot be read" in listed.output
+
+
+def test_the_help_of_upscale_names_the_models_that_there_are() -> None:
+    told = _run("upscale", "--help").output
+    for name in builtin_names():
+        assert f"{name}: " in told

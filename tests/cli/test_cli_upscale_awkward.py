@@ -147,9 +147,12 @@ def test_no_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     Image.fromarray(_noise(4, 4, 3)).save(tmp_path / "a.png")
     (tmp_path / "out").write_text("a file, not a folder")
-    result = _run("upscale", tmp_path / "a.png", "-o", tmp_path / "out", "--model", "bicubic")
+    result = _run("upscale", tmp_path / "a.png", "-o", tmp_path / "out" / "below", "--model", "bicubic")
     assert result.exit_code == 1
     assert "cannot be written" in result.output
+    result = _run("upscale", tmp_path / "a.png", "-o", tmp_path / "out", "--model", "bicubic")
+    assert result.exit_code == 2
+    assert "out is a file; name a folder" in result.output
     assert (tmp_path / "out").read_text() == "a file, not a folder"
 
 
