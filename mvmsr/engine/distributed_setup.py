@@ -14,6 +14,7 @@ from torch import nn
 
 from mvmsr.engine.distributed import ALONE, Processes
 from mvmsr.engine.distributed_group import SeveralProcesses
+from mvmsr.engine.mixed_precision import precision_plugin
 from mvmsr.hardware import Precision
 
 PATIENCE_SECONDS = 30.0
@@ -57,7 +58,7 @@ def connect(device: torch.device, precision: Precision) -> tuple[Fabric, Process
     environment = cluster()
     if environment is None:
         devices = [device.index or 0] if device.type == "cuda" else 1
-        return Fabric(accelerator=device.type, devices=devices, precision=precision), ALONE
+        return Fabric(accelerator=device.type, devices=devices, plugins=precision_plugin(precision, device)), ALONE
     size = environment.world_size()
     if device.index is not None or device.type not in ("cuda", "cpu"):
         raise ValueError(
@@ -74,8 +75,7 @@ def connect(device: torch.device, precision: Precision) -> tuple[Fabric, Process
         devices=here,
         num_nodes=nodes,
         strategy=SummedGradients(timedelta(minutes=15)),
-        plugins=[environment],
-        precision=precision,
+        plugins=[environment, precision_plugin(precision, device)],
     )
     fabric.launch()
     return fabric, SeveralProcesses(float(os.environ.get("MVMSR_PATIENCE_SECONDS", PATIENCE_SECONDS)))

@@ -31,6 +31,7 @@ from mvmsr.engine.guard import NonFiniteLossError
 from mvmsr.engine.iteration import to_device
 from mvmsr.engine.logs import RunningMeans, StatsLog
 from mvmsr.engine.misfit import misfit
+from mvmsr.engine.mixed_precision import precision_plugin
 from mvmsr.engine.nmd_curriculum import Curriculum, begin, observe
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError
@@ -117,9 +118,8 @@ def build_nmd(options: NMDOptions) -> NMDRun:
         SetupError: fewer pictures than are to be held out, or several processes.
     """
     device, precision, channels_last, module, optimizer = build_judge(options)
-    fabric = Fabric(
-        accelerator=device.type, devices=[device.index or 0] if device.type == "cuda" else 1, precision=precision
-    )
+    devices = [device.index or 0] if device.type == "cuda" else 1
+    fabric = Fabric(accelerator=device.type, devices=devices, plugins=precision_plugin(precision, device))
     network, wrapped = fabric.setup(module, optimizer, move_to_device=False)
     try:
         batches, held_out = _data(options)

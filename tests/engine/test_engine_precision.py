@@ -7,24 +7,23 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_fabric.plugins.precision import MixedPrecision
 from tiny_runs import random_images, tiny_options
 
 from mvmsr.engine import build as build_module
 from mvmsr.engine.build import Experiment, build
 from mvmsr.engine.iteration import run_iteration
+from mvmsr.engine.mixed_precision import ExactInputs
 
 
 @pytest.fixture
 def half(monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path) -> Any:
-    """A function that builds an experiment in 16-mixed, which options refuse and Fabric replaces on a CPU."""
+    """A function that builds an experiment in 16-mixed, which options refuse on a CPU."""
 
     def make(scale: float, changes: dict[str, Any]) -> Experiment:
         monkeypatch.setattr(build_module, "pick_precision", lambda *_: "16-mixed")
-        with pytest.warns(UserWarning, match="fp16 is not supported on CPU"):
-            experiment = build(tiny_options(tmp_path, pictures, "GDM", changes))
+        experiment = build(tiny_options(tmp_path, pictures, "GDM", changes))
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        experiment.fabric.strategy.precision = MixedPrecision("16-mixed", "cpu", scaler)
+        experiment.fabric.strategy.precision = ExactInputs("16-mixed", "cpu", scaler)
         return experiment
 
     return make
@@ -52,6 +51,33 @@ def test_an_overflow_in_float16_costs_one_step_and_no_run(half: Any) -> None:
     _values(experiment)
     assert all(torch.equal(a, b) for a, b in zip(before, generator.parameters, strict=True))
     assert experiment.fabric.strategy.precision.scaler.get_scale() < 2.0**60
+
+
+def test_bfloat16_leaves_every_networks_pictures_as_they_are(pictures: Path, tmp_path: Path) -> None:
+    """Rounded to bfloat16, bytes are too bright by 0.17 levels, and generators learn to darken."""
+    options = tiny_options(tmp_path, pictures, "GDM", {"precision": "bf16-mixed", "network_g.global_skip": "bicubic"})
+    experiment = build(options)
+    got: dict[str, list[torch.Tensor]] = {name: [] for name in experiment.modules}
+    for name, module in experiment.modules.items():
+        module.register_forward_pre_hook(lambda _, args, into=got[name]: into.append(args[0].detach().clone()))
+    images = random_images()
+    run_iteration(experiment, [images])
+    assert all(picture.dtype == torch.float32 for pictures in got.values() for picture in pictures)
+    assert torch.equal(got["generator"][0], images.lq)
+    assert any(torch.equal(picture, images.gt) for picture in got["discriminator"])
+
+
+def test_bfloat16_keeps_the_brightness_of_a_skip_connection(pictures: Path, tmp_path: Path) -> None:
+    """A generator that adds nothing gives back each of the 256 levels, not the next one of bfloat16."""
+    options = tiny_options(tmp_path, pictures, "G", {"precision": "bf16-mixed", "network_g.global_skip": "bicubic"})
+    experiment = build(options)
+    last = experiment.modules["generator"].conv_last
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.zeros_(last.bias)
+    lq = (torch.arange(256.0) / 255).view(256, 1, 1, 1).expand(256, 3, 4, 4)
+    with torch.no_grad():
+        sr = experiment.networks.generator(lq)
+    torch.testing.assert_close(sr[:, :, 8, 8], lq[:, :, 2, 2], atol=1e-6, rtol=0)
 
 
 def test_bfloat16_is_near_float32(pictures: Path, tmp_path: Path) -> None:
