@@ -21,13 +21,13 @@ def test_without_gradio_the_command_says_how_to_get_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     told = _run()
     assert told.exit_code == 2
-    assert "pip install 'mvmsr[web]'" in told.output
+    assert "pip install -e '.[web]'" in told.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--max-upload", "much"], "such as 2G or 1500M"),
+        (["--max-upload", "much"], "such as 2G, 1500M"),
         (["--max-pixels", "many"], "such as 4M or 800K"),
         (["--max-seconds", "0"], "seconds must be above 0"),
         (["--model", "absent"], "neither a file, nor a run directory"),
