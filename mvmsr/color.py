@@ -7,12 +7,7 @@ neither of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # Thousandths of the weights, so that the rounding of uint8 pictures is exact integer arithmetic.
 _RED, _GREEN, _BLUE = 65481, 128553, 24966
@@ -38,14 +33,11 @@ def rgb_to_y(rgb: np.ndarray, round_y: bool) -> np.ndarray:
     >>> rgb_to_y(np.array([[[255, 255, 255], [1, 2, 3]]], dtype=np.uint8), round_y=True)
     array([[235.,  18.]])
     """
-    if rgb.dtype != np.uint8:
-        raise TypeError(f"rgb_to_y: expected uint8, got {rgb.dtype}; scale to [0, 255], round and convert first")
-    if rgb.ndim == 0 or rgb.shape[-1] != 3:
-        raise ValueError(f"rgb_to_y: expected (..., 3), got {rgb.shape}; replicate a grey picture to three channels")
+    _check_rgb("rgb_to_y", rgb)
     if rgb.ndim < 3:
         return _luma(rgb, round_y)
     luma = np.empty(rgb.shape[:-1])
-    # Some lines at a time stay in the processor's cache, which is four times as fast as whole pictures.
+    # A few rows at a time stay in the processor's cache; that is four times as fast as whole pictures.
     lines = max(1, _PIXELS_AT_ONCE // max(1, luma[:1].size))
     for start in range(0, len(rgb), lines):
         luma[start : start + lines] = _luma(rgb[start : start + lines], round_y)
@@ -60,34 +52,9 @@ def _luma(rgb: np.ndarray, round_y: bool) -> np.ndarray:
         part *= weight
         thousandths += part
     if round_y:
-        # A quotient of such integers that is no integer is far from one, so the division's rounding does not matter.
+        # A quotient of such integers is an integer or far from one, so the division's rounding does not matter.
         return np.floor((thousandths + _DENOMINATOR // 2) / _DENOMINATOR) + _OFFSET
     return thousandths / _DENOMINATOR + _OFFSET
-
-
-def rgb_to_y_tensor(rgb: Tensor, round_y: bool) -> Tensor:
-    """Luma of RGB tensors, differentiable where it is not rounded.
-
-    Args:
-        rgb: (N, 3, H, W) floating point in [0, 1].
-        round_y: round to whole levels of 255, halves up.
-
-    Returns:
-        (N, 1, H, W) of the same type, in [16/255, 235/255].
-
-    Raises:
-        TypeError: the tensor is not floating point.
-        ValueError: its shape is not (N, 3, H, W).
-    """
-    if not rgb.is_floating_point():
-        raise TypeError(f"rgb_to_y_tensor: expected floating point in [0, 1], got {rgb.dtype}; divide by 255 first")
-    if rgb.ndim != 4 or rgb.shape[1] != 3:
-        raise ValueError(f"rgb_to_y_tensor: expected (N, 3, H, W), got {tuple(rgb.shape)}")
-    weights = rgb.new_tensor([_RED, _GREEN, _BLUE]).div(1000).view(1, 3, 1, 1)
-    levels = (rgb * weights).sum(dim=1, keepdim=True) + _OFFSET
-    if round_y:
-        levels = (levels + 0.5).floor()
-    return levels / 255
 
 
 def rgb_to_gray(rgb: np.ndarray) -> np.ndarray:
@@ -102,10 +69,14 @@ def rgb_to_gray(rgb: np.ndarray) -> np.ndarray:
     Raises:
         TypeError, ValueError: as `rgb_to_y`.
     """
-    if rgb.dtype != np.uint8:
-        raise TypeError(f"rgb_to_gray: expected uint8, got {rgb.dtype}; scale to [0, 255], round and convert first")
-    if rgb.ndim == 0 or rgb.shape[-1] != 3:
-        raise ValueError(f"rgb_to_gray: expected (..., 3), got {rgb.shape}; replicate a grey picture to three channels")
+    _check_rgb("rgb_to_gray", rgb)
     # The first row of the inverse of NTSC's YIQ matrix, which rgb2gray normalises to sum to one.
     gray = rgb.astype(np.float64) @ np.array([0.298936021293776, 0.587043074451121, 0.114020904255103])
     return np.floor(gray + 0.5)
+
+
+def _check_rgb(function: str, rgb: np.ndarray) -> None:
+    if rgb.dtype != np.uint8:
+        raise TypeError(f"{function}: expected uint8, got {rgb.dtype}; scale to [0, 255], round and convert first")
+    if rgb.ndim == 0 or rgb.shape[-1] != 3:
+        raise ValueError(f"{function}: expected (..., 3), got {rgb.shape}; replicate a grey picture to three channels")

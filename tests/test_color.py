@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from mvmsr.basicsr_shim import import_basicsr
-from mvmsr.color import rgb_to_gray, rgb_to_y, rgb_to_y_tensor
+from mvmsr.color import rgb_to_gray, rgb_to_y
 
 
 def picture(seed: int = 0, shape: tuple[int, ...] = (40, 50, 3)) -> np.ndarray:
@@ -44,21 +43,6 @@ def test_unrounded_luma_is_basicsrs() -> None:
     assert np.abs(rgb_to_y(rgb, round_y=False) - expected).max() < 1e-4  # theirs is float32
 
 
-def test_tensors_give_the_same_luma() -> None:
-    rgb = picture(3)
-    tensor = torch.from_numpy(rgb).permute(2, 0, 1)[None].double() / 255
-    for round_y in (False, True):
-        luma = rgb_to_y_tensor(tensor, round_y)
-        assert luma.shape == (1, 1, 40, 50)
-        assert np.abs(luma[0, 0].numpy() * 255 - rgb_to_y(rgb, round_y)).max() < 1e-9
-
-
-def test_tensor_luma_has_the_weights_as_gradient() -> None:
-    rgb = torch.rand(1, 3, 2, 2, dtype=torch.float64, requires_grad=True)
-    rgb_to_y_tensor(rgb, round_y=False).sum().backward()
-    assert torch.allclose(rgb.grad[0, :, 0, 0] * 255, torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64))
-
-
 def test_gray_keeps_gray_and_weighs_colours() -> None:
     levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     assert np.array_equal(rgb_to_gray(levels)[0], np.arange(256))
@@ -77,15 +61,6 @@ def test_gray_keeps_gray_and_weighs_colours() -> None:
 def test_refusals(function, array: np.ndarray, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         function(array)
-
-
-@pytest.mark.parametrize(
-    ("tensor", "error"),
-    [(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), TypeError), (torch.zeros(3, 4, 4), ValueError)],
-)
-def test_tensor_refusals(tensor: torch.Tensor, error: type[Exception]) -> None:
-    with pytest.raises(error, match="rgb_to_y_tensor: expected"):
-        rgb_to_y_tensor(tensor, round_y=False)
 
 
 @pytest.mark.parametrize("round_y", [True, False])
