@@ -14,7 +14,7 @@ _EPS = 1e-12
 
 
 def check_embeddings(**named: Tensor) -> None:
-    """Refuse tensors that are no sets of embeddings.
+    """Refuse tensors that are not sets of embeddings.
 
     Raises:
         ValueError: not (N, D) with N, D > 0, or neither float32 nor float64.
@@ -30,7 +30,7 @@ def check_embeddings(**named: Tensor) -> None:
 
 
 def check_paired_embeddings(gt_embeddings: Tensor, sr_embeddings: Tensor) -> None:
-    """Refuse two sets of embeddings of which row i cannot belong to row i.
+    """Refuse two sets of embeddings whose rows cannot be paired.
 
     Raises:
         ValueError: unequal shapes, or see `check_embeddings`.
@@ -75,8 +75,8 @@ def two_diameter(embeddings: Tensor) -> Tensor:
     """diam_2 = sqrt(mean over all N^2 ordered pairs of ||s_i - s_j||^2) of a set (N, D); a scalar.
 
     Computed as sqrt(2/N sum_i ||s_i - mean||^2 + 1e-12), which needs no distance matrix. It scales with the
-    embeddings and, but for the noise of sampling, does not depend on N. The pairs i = j count, so that the value of
-    N independent points is too small by the factor sqrt(1 - 1/N) on the mean of squares.
+    embeddings. The pairs i = j count, so that the square of the value for N independent points is, on average,
+    1 - 1/N times the mean squared distance of two; N has no other effect.
 
     >>> two_diameter(torch.tensor([[0.0], [2.0]]))  # sqrt((0 + 4 + 4 + 0) / 4)
     tensor(1.4142)
@@ -96,8 +96,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """
     _check_same_width(a, b)
     # |a|^2 + |b|^2 - 2ab cancels nearly everything for close points. Distances do not change when both sets move, so
-    # they are first moved to the origin; and the product is taken in double precision, which TF32 and autocast leave
-    # alone, where the device has it.
+    # they are first moved to the origin; and where the device has double precision, which TF32 and autocast leave
+    # alone, the product is taken in it.
     exact = torch.float32 if a.device.type == "mps" else torch.float64
     origin = a.detach().mean(dim=0)
     x, y = (a - origin).to(exact), (b - origin).to(exact)
@@ -105,28 +105,17 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return squares.clamp(min=0).to(a.dtype)
 
 
-def hausdorff_distance(a: Tensor, b: Tensor, chunk: int = 1024) -> Tensor:
+def hausdorff_distance(a: Tensor, b: Tensor) -> Tensor:
     """d_H = max(max_i min_j ||a_i - b_j||, max_j min_i ||a_i - b_j||) of sets (N, D) and (M, D); a scalar.
 
     >>> hausdorff_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [4.0]]))
     tensor(3.)
 
-    Args:
-        chunk: points of `a` whose distances are held at a time; the value does not depend on it.
-
     Source: Dai and Hang, Manifold Matching via Deep Metric Learning for Generative Modeling, section 4.
     """
     _check_same_width(a, b)
-    if chunk < 1:
-        raise ValueError(f"chunk: expected a positive number of points, got {chunk}")
-    nearest_in_b, nearest_in_a = [], []
-    for rows in a.split(chunk):
-        distances = torch.cdist(rows, b, compute_mode="donot_use_mm_for_euclid_dist")
-        nearest_in_b.append(distances.amin(dim=1))
-        nearest_in_a.append(distances.amin(dim=0))
-    from_a = torch.cat(nearest_in_b).max()
-    from_b = torch.stack(nearest_in_a).amin(dim=0).max()
-    return torch.maximum(from_a, from_b)
+    distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.maximum(distances.amin(dim=1).max(), distances.amin(dim=0).max())
 
 
 def paired_distance(a: Tensor, b: Tensor) -> Tensor:

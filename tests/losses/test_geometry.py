@@ -116,12 +116,6 @@ def test_squared_distances_are_exact_under_autocast() -> None:
         assert torch.equal(squared_distances(a, b), plain)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 5, 6, 100])
-def test_hausdorff_does_not_depend_on_the_chunk(chunk: int) -> None:
-    a, b = sets()
-    assert hausdorff_distance(a, b, chunk) == hausdorff_distance(a, b)
-
-
 def test_hausdorff_equals_scipy() -> None:
     directed = pytest.importorskip("scipy.spatial.distance").directed_hausdorff
     a, b = sets(rows=20)
@@ -227,8 +221,3 @@ def test_refuses_sets_that_are_no_pairs(function, left: tuple[int, ...], right: 
     message = r"expected gt_embeddings and sr_embeddings of the same shape \(N, D\), got \("
     with pytest.raises(ValueError, match=message):
         function(torch.zeros(left), torch.zeros(right))
-
-
-def test_refuses_an_empty_chunk() -> None:
-    with pytest.raises(ValueError, match="chunk: expected a positive number of points, got 0"):
-        hausdorff_distance(*sets(), chunk=0)
