@@ -1,14 +1,14 @@
-"""How many numbers a network learns."""
+"""How many parameters a network has."""
 
 from __future__ import annotations
 
 from torch import nn
 
 
-def count_parameters(module: nn.Module, trainable_only: bool = False) -> int:
-    """Number of parameters, each shared one once; buffers (running means and the like) are not counted.
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters, frozen ones too, shared ones once; buffers (running means and the like) do not count.
 
     >>> count_parameters(nn.Conv2d(3, 8, 3))
     224
     """
-    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
+    return sum(p.numel() for p in module.parameters())
