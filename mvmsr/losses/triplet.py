@@ -41,14 +41,18 @@ def direction_cosine(anchor: Tensor, positive: Tensor, negative: Tensor) -> Tens
     >>> direction_cosine(torch.zeros(2, 2), torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 3.0]] * 2))
     tensor([0.7071, 0.0000])
     """
-    to_negative, to_positive = negative - anchor, positive - anchor
-    length_negative = torch.linalg.vector_norm(to_negative, dim=1)
-    length_positive = torch.linalg.vector_norm(to_positive, dim=1)
-    products = (to_negative * to_positive).sum(dim=1)
-    cosines = products / (length_negative.clamp(min=_COS_EPS) * length_positive.clamp(min=_COS_EPS))
-    # Without this the gradient of a zero vector would be 1/eps times a unit vector; it cancels between an anchor and
-    # its identical positive in theory, but leaves rounding errors of the size of the other gradients.
-    return torch.where((length_negative > 0) & (length_positive > 0), cosines, torch.zeros_like(cosines))
+    return (_directions(negative - anchor) * _directions(positive - anchor)).sum(dim=1)
+
+
+def _directions(differences: Tensor) -> Tensor:
+    """Vectors (..., D) over their norms; zero vectors stay zero and get no gradient.
+
+    A gradient would cancel between an anchor and its identical positive in theory, but leaves rounding errors.
+    """
+    squares = differences.square().sum(dim=-1, keepdim=True)
+    is_zero = squares == 0
+    lengths = torch.where(is_zero, torch.ones_like(squares), squares).sqrt().clamp(min=_COS_EPS)
+    return torch.where(is_zero, torch.zeros_like(differences), differences / lengths)
 
 
 def triplet_margins(
@@ -102,17 +106,9 @@ def all_triplet_margins(
     others = (index[:, None] + index[1:]) % rows
     to_positive = gt_embeddings[others] - gt_embeddings[:, None]  # N, N - 1, D
     to_negative = sr_embeddings[None] - gt_embeddings[:, None]  # N, N, D
-    lengths = [_safe_length(difference) for difference in (to_positive, to_negative)]
-    cosines = (to_positive / lengths[0][..., None]) @ (to_negative / lengths[1][..., None]).mT
+    cosines = _directions(to_positive) @ _directions(to_negative).mT
     distance_positive, distance_negative = (d.square().sum(dim=2) for d in (to_positive, to_negative))
     return distance_positive[..., None] - distance_negative[:, None] + margin - direction_weight * cosines, cosines
-
-
-def _safe_length(differences: Tensor) -> Tensor:
-    """Norms over the last dimension; 1, without gradient, where all is zero, so that a zero vector has cosine 0."""
-    squares = differences.square().sum(dim=-1)
-    lengths = torch.where(squares > 0, squares, torch.ones_like(squares)).sqrt()
-    return torch.where(squares > 0, lengths.clamp(min=_COS_EPS), torch.ones_like(lengths))
 
 
 def _check_rows(gt_embeddings: Tensor, sr_embeddings: Tensor) -> int:
@@ -239,7 +235,14 @@ class DirectedTripletLoss(Term):
     def _margins(
         self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        embeddings, rule = (gt_embeddings, sr_embeddings), (self.margin, self.direction_weight)
         if self.triplets == "all":
-            return all_triplet_margins(*embeddings, *rule)
-        return triplet_margins(*embeddings, positive_index, negative_index, *rule, self.cos_reduce)
+            return all_triplet_margins(gt_embeddings, sr_embeddings, self.margin, self.direction_weight)
+        return triplet_margins(
+            gt_embeddings,
+            sr_embeddings,
+            positive_index,
+            negative_index,
+            self.margin,
+            self.direction_weight,
+            self.cos_reduce,
+        )

@@ -342,6 +342,13 @@ def test_all_triplets_of_equal_pictures_have_no_direction_and_finite_gradients()
     assert torch.isfinite(gt.grad).all()
 
 
+def test_an_equal_positive_has_no_direction_to_learn() -> None:
+    gt = torch.zeros(3, 2, requires_grad=True)
+    cosines = all_triplet_margins(gt, torch.eye(3, 2))[1]
+    cosines[0].sum().backward()
+    assert not gt.grad.any()
+
+
 def test_all_triplets_refuse_the_summed_cosine() -> None:
     with pytest.raises(ValueError, match="needs cos_reduce: per_sample"):
         DirectedTripletLoss(preset="official", triplets="all")
