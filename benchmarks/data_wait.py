@@ -1,6 +1,6 @@
 """How long training waits for data: microseconds per crop, and the share of a training step spent waiting.
 
-    python benchmarks/data_wait.py --dataroot datasets/BSDS400 --json benchmarks/results/data_wait.json
+    python benchmarks/data_wait.py --dataroot datasets/BSDS400 [--json FILE]
 
 A step of the trainer is stood in for by sleeping `--step-sec`; the wait is the time that `next()` on the prefetching
 iterator takes between steps.
@@ -9,23 +9,19 @@ iterator takes between steps.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-import torch
+from figures import write_figures
 from rich.console import Console
 
-from mvmsr import __version__
 from mvmsr.data import PairedImageDataset, TrainBatches, write_rgb
 
 
 def main() -> None:
+    """Measure, print, and write JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataroot", help="folder of pictures; made ones (481x321) are used where it is left out")
     parser.add_argument("--cache-dir", help="where to pack them; a temporary folder by default")
@@ -40,11 +36,11 @@ def main() -> None:
         figures = measure(arguments, Path(scratch))
     Console().print_json(data=figures)
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_figures(arguments.json, figures)
 
 
 def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, object]:
+    """Times of packing, opening and drawing, and of waiting beside training steps that only sleep."""
     root = arguments.dataroot or made_pictures(scratch / "made")
     cache_dir = arguments.cache_dir or scratch / "cache"
     start = time.perf_counter()
@@ -85,31 +81,15 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, object]:
         "pictures": len(dataset),
         "batch_size": arguments.batch_size,
         "gt_size": arguments.gt_size,
-        "machine": {"cpus": os.cpu_count(), "processor": processor(), "system": platform.platform()},
-        "versions": {
-            "mvmsr": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "torch": torch.__version__,
-        },
-        "date": datetime.now(timezone.utc).date().isoformat(),
     }
 
 
 def made_pictures(folder: Path, count: int = 40) -> Path:
+    """A folder of noise as large as BSDS400's photographs."""
     rng = np.random.default_rng(0)
     for number in range(count):
         write_rgb(folder / f"{number:03}.bmp", rng.integers(0, 256, (321, 481, 3), dtype=np.uint8))
     return folder
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import logging
 import os
 import random
@@ -37,10 +36,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads do not su
 
 import numpy as np
 import torch
+from figures import write_figures
 from rich.console import Console
 from safetensors.torch import load_file
 
-from mvmsr.benchmark.results import machine, versions
 from mvmsr.config import TrainOptions
 from mvmsr.config.load import validate
 from mvmsr.config.yaml_source import Source
@@ -313,15 +312,11 @@ def main() -> None:
         shutil.rmtree(scratch)
     if arguments.json:
         document = {
-            "date": time.strftime("%Y-%m-%d"),
             "seed": arguments.seed,
             **measured,
             "seconds": round(time.monotonic() - began),
-            "versions": versions(),
-            "machine": machine("cpu"),
         }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+        write_figures(arguments.json, document)
     sys.exit(lost)
 
 

@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from mvmsr.benchmark.results import machine, versions
+from figures import write_figures
 
 TRIPLET, DIAMETER = "held_out/triplet", "held_out/diam2_gt"
 SMALLEST, LARGEST = 0.1, 30.0
@@ -97,8 +95,7 @@ def main() -> None:
         plot(runs, arguments.within, arguments.image)
     if arguments.json:
         found = [{**run, **verdict} for run, verdict in zip(runs, verdicts, strict=True)]
-        document = {"date": time.strftime("%Y-%m-%d"), "runs": found, "versions": versions(), "machine": machine()}
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_figures(arguments.json, {"runs": found})
 
 
 if __name__ == "__main__":

@@ -11,18 +11,16 @@ minutes on one CPU core.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from figures import write_figures
 from torch import Tensor
 
 from mvmsr.archs import MetricNet
 from mvmsr.benchmark.image_sets import load_image_set
-from mvmsr.benchmark.results import machine, versions
 from mvmsr.data.batches import TrainBatches
 from mvmsr.data.paired_dataset import PairedImageDataset
 from mvmsr.engine.held_out import cut_patches
@@ -158,11 +156,9 @@ def main() -> None:
     if arguments.image:
         plot(curves, arguments.image)
     if arguments.json:
-        about = {"date": time.strftime("%Y-%m-%d"), "model": arguments.model, "batch": arguments.batch}
-        about |= {"rate": arguments.rate, "every": EVERY, "margin": MARGIN}
-        document = {**about, "triplet": curves, "versions": versions(), "machine": machine("cpu")}
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        about = {"model": arguments.model, "batch": arguments.batch, "rate": arguments.rate}
+        about |= {"every": EVERY, "margin": MARGIN}
+        write_figures(arguments.json, {**about, "triplet": curves})
 
 
 if __name__ == "__main__":

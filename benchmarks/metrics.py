@@ -13,7 +13,6 @@ the two sides' values are reported too: a quick wrong metric would be none.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -24,11 +23,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+from figures import write_figures
 
 from mvmsr.basicsr_shim import import_basicsr
 from mvmsr.benchmark.evaluate import score_picture
 from mvmsr.benchmark.image_sets import load_image_set
-from mvmsr.benchmark.results import machine, versions
 from mvmsr.data.imresize import imresize
 from mvmsr.metrics import build_metrics, make_protocol
 
@@ -133,17 +132,13 @@ def main() -> None:
     print("largest differences:", {name: f"{value:.2g}" for name, value in measured["largest_differences"].items()})
     if arguments.json:
         document = {
-            "date": time.strftime("%Y-%m-%d"),
             "set": arguments.set_name,
             "repeats": arguments.repeats,
             "opencv_threads": arguments.threads,
             "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
             **measured,
-            "versions": versions(),
-            "machine": machine("cpu"),
         }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+        write_figures(arguments.json, document)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ float32, so that only training differs. Both runs of a seed see the same batches
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import tempfile
@@ -18,8 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from figures import write_figures
+
 from mvmsr.benchmark.plan import Plan
-from mvmsr.benchmark.results import machine, versions
 from mvmsr.benchmark.run import run_benchmark
 from mvmsr.config.load import validate
 from mvmsr.config.yaml_source import Source
@@ -86,15 +86,12 @@ def main() -> None:
         print(f"{name}: bfloat16 minus float32 {', '.join(f'{value:+.3f}' for value in values)} dB")
     if arguments.json:
         document = {
-            "date": time.strftime("%Y-%m-%d"),
             "about": " ".join((__doc__ or "").split("\n\n")[-1].split()),
             "iterations": arguments.iters,
             "runs": rows,
             "psnr_bf16_minus_float32": differences,
-            "versions": versions(),
-            "machine": machine("cpu"),
         }
-        arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_figures(arguments.json, document)
 
 
 if __name__ == "__main__":

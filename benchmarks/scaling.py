@@ -34,11 +34,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch
 
 import numpy as np
 import torch
+from figures import write_figures
 from scipy.optimize import nnls
 from torch import nn
 
 from mvmsr.archs.flops import multiply_adds
-from mvmsr.benchmark.results import machine, versions
 from mvmsr.config import TrainOptions, load
 from mvmsr.config.load import validate
 from mvmsr.config.yaml_source import Source
@@ -356,24 +356,20 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             data = measure_data(arguments.rounds, Path(scratch))
         document = {
-            "date": time.strftime("%Y-%m-%d"),
             "rounds": arguments.rounds,
             "steps": steps,
             "data": data,
             "processes": measure_processes(arguments.rounds),
             "schedules": schedule_costs(arguments.schedules, steps["model"]["b_seconds_per_multiply_add"]),
-            "versions": versions(),
-            "machine": machine("cpu"),
         }
+        if arguments.json:
+            write_figures(arguments.json, document)
     steps = document["steps"]
     print("model:", {name: f"{value:.3g}" for name, value in steps["model"].items()})
     print(f"largest error on held-out settings {100 * steps['largest_error_held_out']:.1f} %")
     for key in ("data", "processes", "schedules"):
         for row in document[key]:
             print(key, row)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
     if arguments.plot:
         plot(document, arguments.plot)
 

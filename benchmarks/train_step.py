@@ -12,7 +12,6 @@ contenders taking turns in every round, so that a machine whose speed drifts slo
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import statistics
 import time
@@ -21,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from figures import write_figures
 from torch import Tensor, nn
 
 from mvmsr.archs import SRGANDiscriminator, SRResNet
 from mvmsr.archs.strided_conv import StridedConv2d
 from mvmsr.basicsr_shim import import_basicsr
-from mvmsr.benchmark.results import machine, versions
 from mvmsr.config.load import validate
 from mvmsr.config.yaml_source import Source
 from mvmsr.data.batches import Batch
@@ -228,7 +227,6 @@ def main() -> None:
         print(f"{name:38s} {value:.2f}")
     if arguments.json:
         document = {
-            "date": time.strftime("%Y-%m-%d"),
             "network": "SRResNet 16x64 without BN",
             "batch": arguments.batch,
             "lq_patch": arguments.patch,
@@ -236,11 +234,8 @@ def main() -> None:
             "seconds_per_iteration": {name: round(value, 4) for name, value in medians.items()},
             "all_rounds": {name: [round(v, 4) for v in values] for name, values in seconds.items()},
             "ratios": {name: round(value, 2) for name, value in ratios.items()},
-            "versions": versions(),
-            "machine": machine("cpu"),
         }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+        write_figures(arguments.json, document)
 
 
 def _same_function(lq: Tensor) -> None:

@@ -15,13 +15,12 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import yaml
+from figures import write_figures
 
-from mvmsr.benchmark.results import machine, versions
 from mvmsr.inference.weights import BUILTIN_DIR
 
 START = BUILTIN_DIR / "psnr.safetensors"
@@ -184,11 +183,9 @@ def main() -> None:
     if arguments.image:
         plot(found, arguments.image)
     if arguments.json:
-        about = {"date": time.strftime("%Y-%m-%d"), "iterations": arguments.iterations, "seed": arguments.seed}
+        about: dict[str, Any] = {"iterations": arguments.iterations, "seed": arguments.seed}
         about |= {"batch": 8, "lq_patch": 24, "pictures": "BSDS400", "start": "mvmsr/models/psnr.safetensors"}
-        document = {**about, "points": found, "versions": versions(), "machine": machine("cpu")}
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_figures(arguments.json, {**about, "points": found})
 
 
 if __name__ == "__main__":

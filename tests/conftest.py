@@ -38,7 +38,9 @@ def load_program() -> Callable[[str], ModuleType]:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(file.parent))  # programs import their neighbours
+            spec.loader.exec_module(module)
         return module
 
     return load
