@@ -8,7 +8,7 @@ not updated, and detaches the pictures for the discriminator's step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from mvmsr.registry import LOSSES
 GANType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge", "template", "relativistic"]
 RelativisticReduction = Literal["sum", "mean"]
 
-UNPAIRED_TYPES = ("vanilla", "lsgan", "wgan", "wgan_softplus", "hinge", "template")
+UNPAIRED_TYPES = tuple(name for name in get_args(GANType) if name != "relativistic")
 LABELLED_TYPES = ("vanilla", "lsgan", "relativistic")
 
 
@@ -136,7 +136,7 @@ def relativistic_loss(
 
     Source: Jolicoeur-Martineau, The Relativistic Discriminator, https://arxiv.org/abs/1807.00734
     """
-    one_of("relativistic_reduction", reduction, ("sum", "mean"))
+    one_of("relativistic_reduction", reduction, get_args(RelativisticReduction))
     total = _cross_entropy(raised - lowered.mean(), real_label_val) + _cross_entropy(
         lowered - raised.mean(), fake_label_val
     )
@@ -168,8 +168,8 @@ class GANLoss(Term):
         relativistic_reduction: RelativisticReduction = "sum",
     ) -> None:
         super().__init__(loss_weight)
-        one_of("gan_type", gan_type, (*UNPAIRED_TYPES, "relativistic"))
-        one_of("relativistic_reduction", relativistic_reduction, ("sum", "mean"))
+        one_of("gan_type", gan_type, get_args(GANType))
+        one_of("relativistic_reduction", relativistic_reduction, get_args(RelativisticReduction))
         if gan_type not in LABELLED_TYPES and (real_label_val, fake_label_val) != (1.0, 0.0):
             raise ValueError(
                 f"gan_type {gan_type!r} has no labels, got real_label_val {real_label_val!r} and fake_label_val "

@@ -6,7 +6,7 @@ released code at https://github.com/dzld00/pytorch-manifold-matching
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ def pair_loss(sr_embeddings: Tensor, gt_embeddings: Tensor, reduction: PairReduc
     Raises:
         ValueError: unequal shapes, unknown reduction.
     """
-    one_of("reduction", reduction, ("mean", "frobenius"))
+    one_of("reduction", reduction, get_args(PairReduction))
     check_paired_embeddings(gt_embeddings, sr_embeddings)
     if reduction == "mean":
         return paired_distance(sr_embeddings, gt_embeddings)
@@ -68,7 +68,7 @@ def diameter_loss(gt_embeddings: Tensor, sr_embeddings: Tensor, diameter: Diamet
     Raises:
         ValueError: unequal shapes, a single row, unknown diameter.
     """
-    one_of("diameter", diameter, ("abs_diff", "frobenius_sq"))
+    one_of("diameter", diameter, get_args(Diameter))
     check_paired_embeddings(gt_embeddings, sr_embeddings)
     if len(gt_embeddings) < 2:
         raise ValueError("expected a batch of at least 2 embeddings, got 1; a single point has no diameter to match")
@@ -91,7 +91,7 @@ class PairLoss(Term):
 
     def __init__(self, loss_weight: float = 1.0, reduction: PairReduction = "mean") -> None:
         super().__init__(loss_weight)
-        one_of("reduction", reduction, ("mean", "frobenius"))
+        one_of("reduction", reduction, get_args(PairReduction))
         self.reduction: PairReduction = reduction
 
     @property
@@ -129,7 +129,7 @@ class ManifoldMatchingLoss(Term):
     ) -> None:
         super().__init__(loss_weight)
         if diameter is not None:
-            one_of("diameter", diameter, ("abs_diff", "frobenius_sq"))
+            one_of("diameter", diameter, get_args(Diameter))
         resolved = from_preset(preset, _PRESETS, {"diameter": diameter}, {"diameter": "abs_diff"})
         self.diameter = cast(Diameter, resolved["diameter"])
         self.diameter_weight = float(diameter_weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ def feature_distance(sr_features: Tensor, gt_features: Tensor, criterion: Criter
         criterion: "l1" mean absolute, "l2" mean squared difference, whatever the size; "fro" Frobenius norm of the
             whole difference, growing with the root of batch and picture size.
     """
-    one_of("criterion", criterion, ("l1", "l2", "fro"))
+    one_of("criterion", criterion, get_args(Criterion))
     if criterion == "l1":
         return F.l1_loss(sr_features, gt_features)
     if criterion == "l2":
@@ -106,8 +106,8 @@ class PerceptualLoss(Term):
         vgg_weights: str | None = None,
     ) -> None:
         super().__init__(loss_weight=1.0)
-        one_of("criterion", criterion, ("l1", "l2", "fro"))
-        one_of("feature_norm", feature_norm, ("none", "image_mean"))
+        one_of("criterion", criterion, get_args(Criterion))
+        one_of("feature_norm", feature_norm, get_args(FeatureNorm))
         if perceptual_weight == 0 and style_weight == 0:
             raise ValueError(
                 "perceptual_weight and style_weight: expected at least one not to be 0; else drop the loss"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def check_reduction(reduction: str) -> None:
     """
     if reduction == "none":
         raise ValueError("reduction: expected one of mean, sum; got 'none', which gives no scalar to minimise")
-    one_of("reduction", reduction, ("mean", "sum"))
+    one_of("reduction", reduction, get_args(PixelReduction))
 
 
 def l1(sr: Tensor, gt: Tensor, reduction: PixelReduction = "mean") -> Tensor:

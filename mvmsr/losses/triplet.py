@@ -7,7 +7,7 @@ released code at https://github.com/dzld00/pytorch-manifold-matching
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -73,7 +73,7 @@ def triplet_margins(
     Raises:
         ValueError: embeddings of unequal shapes or a single row, indices not int64 of shape (N,), unknown cos_reduce.
     """
-    one_of("cos_reduce", cos_reduce, ("per_sample", "batch_sum"))
+    one_of("cos_reduce", cos_reduce, get_args(CosReduce))
     rows = _check_rows(gt_embeddings, sr_embeddings)
     for name, index in (("positive_index", positive_index), ("negative_index", negative_index)):
         if index.shape != (rows,) or index.dtype != torch.int64:
@@ -154,7 +154,7 @@ def directed_triplet_loss(
 
 
 def _mean_hinge(margins: Tensor, hinge: Hinge) -> Tensor:
-    one_of("hinge", hinge, ("relu", "softplus"))
+    one_of("hinge", hinge, get_args(Hinge))
     return (F.relu(margins) if hinge == "relu" else F.softplus(margins)).mean()
 
 
@@ -193,11 +193,11 @@ class DirectedTripletLoss(Term):
     ) -> None:
         super().__init__(loss_weight)
         if cos_reduce is not None:
-            one_of("cos_reduce", cos_reduce, ("per_sample", "batch_sum"))
+            one_of("cos_reduce", cos_reduce, get_args(CosReduce))
         if hinge is not None:
-            one_of("hinge", hinge, ("relu", "softplus"))
+            one_of("hinge", hinge, get_args(Hinge))
         resolved = from_preset(preset, _PRESETS, {"cos_reduce": cos_reduce, "hinge": hinge}, _PRESETS["paper"])
-        self.triplets = cast(Triplets, one_of("triplets", triplets, ("shuffle", "all")))
+        self.triplets = cast(Triplets, one_of("triplets", triplets, get_args(Triplets)))
         self.margin = float(margin)
         self.direction_weight = float(direction_weight)
         self.cos_reduce = cast(CosReduce, resolved["cos_reduce"])
