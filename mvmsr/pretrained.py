@@ -24,10 +24,10 @@ ENVIRONMENT_VARIABLE = "MVMSR_WEIGHTS_DIR"
 
 
 class MissingWeights(RuntimeError):
-    """A pretrained file that is not on this machine; the message says where it was sought and what mends it.
+    """A pretrained file that is not on this machine; the message says where it was sought and how to get it.
 
     Attributes:
-        in_short: the same in one line: what is missing and the command that mends it.
+        in_short: the same in one line: what is missing and the command that gets it.
     """
 
     def __init__(self, message: str, in_short: str | None = None) -> None:
@@ -42,7 +42,7 @@ class PretrainedFile:
     Attributes:
         name: what `locate` is asked for.
         filename: as published.
-        used_for: what does not work without it.
+        used_for: what needs it.
         url: where it can be downloaded, or None.
         sha256_prefix: first hexadecimal digits of its SHA-256, or empty.
         package: an installed package that ships it at `path_in_package`, or None.

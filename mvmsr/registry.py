@@ -28,12 +28,12 @@ class RegistryError(LookupError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest known name, or an empty string."""
     by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower()[:200], by_lower, n=1, cutoff=0.6)  # its time is no line
+    close = difflib.get_close_matches(name.lower()[:200], by_lower, n=1, cutoff=0.6)  # slow for long names
     return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def comma_hint(name: str) -> str:
-    """A line for a name that nobody knows and that may be several, as `a,b`; else an empty string."""
+    """A line for an unknown name that may be several with commas between them; else an empty string."""
     several = " ".join(part.strip() for part in name.split(",") if part.strip())
     return f"\nSeveral are separated by spaces, without commas: {several}" if "," in name else ""
 

@@ -1,8 +1,8 @@
-"""Networks are built from what files say, but never larger than the files.
+"""Files may describe the networks they hold weights for, but no network much larger than those weights is built.
 
 A few bytes of a hostile file can name a network of any size: an argument `num_feat: 1000000`, a layer called
-`body.999999999.weight`. While such a network is built, its tensors and modules are counted, and one that outgrows the
-state that is to fill it is given up before it takes the memory.
+`body.999999999.weight`. While such a network is built, its tensors and modules are counted, and building stops before
+it takes much more memory than the file's weights account for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _FACTOR = 4
-"""Values that may be computed in all for one of the state: parameters are made, filled and sometimes scaled."""
+"""Values that may be computed for each value of the state: parameters are made, filled and sometimes scaled."""
 _MODULES_PER_TENSOR, _SPARE_MODULES = 5, 300  # networks have up to two and a half
 _LONGEST_NUMBER = 9
 _RANGES = ("arange", "linspace", "eye", "logspace", "randperm")
@@ -36,8 +36,8 @@ def bounded_by(state: Mapping[str, Tensor], spare: int) -> Iterator[None]:
         spare: values beside the parameters that a network may compute, such as tables of positions.
 
     Raises:
-        OutgrownError: inside, when it does; on entry, when a tensor's name counts more layers than the state could hold
-            (spandrel reads scales and depths off these numbers, and may work on them before it builds anything).
+        OutgrownError: inside, when it would; on entry, when a tensor's name counts more layers than the state could
+            hold (spandrel reads scales and depths off these numbers, and may work on them before it builds anything).
     """
     values = spare + _FACTOR * sum(tensor.numel() for tensor in state.values())
     most, thread, modules = _SPARE_MODULES + _MODULES_PER_TENSOR * len(state), threading.get_ident(), 0
@@ -71,7 +71,7 @@ class _Counting(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func.overloadpacket.__name__
-        if not any(isinstance(part, Tensor) for part in args):  # it makes a tensor from numbers
+        if not any(isinstance(part, Tensor) for part in args):  # it makes a tensor from numbers, of a size they tell
             self._check(self.made + _announced(name, args))
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and not name.endswith("_"):  # what ends in `_` works in place

@@ -1,4 +1,4 @@
-"""How networks that correct an enlargement of their input begin."""
+"""Initial weights of networks that correct an enlargement of their input."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ InputRange = Literal["zero_one", "minus_one_one"]
 Init = Literal["default", "kaiming", "detail"]
 
 _MOMENTUM = 0.03
-"""Of the running statistics: a single picture of high contrast can change those of a small batch many times over, and
-with PyTorch's 0.1 the distances of the ten iterations after it are wrong in evaluation mode."""
+"""Momentum of the running statistics. A single picture of high contrast can multiply those of a small batch, and with
+PyTorch's 0.1 the distances of the next ten iterations are then wrong in evaluation mode."""
 _DETAIL_GAIN = 4.0
-"""Of the first filters under `init="detail"`: larger ones keep their direction for longer under Adam's steps."""
+"""Factor of the first filters under `init="detail"`: larger ones keep their direction for longer under Adam's steps."""
 
 
 @ARCHS.register()
@@ -39,7 +39,7 @@ class MetricNet(nn.Module):
     start about 0.01 apart, so that matching them moves nothing until the metric network has grown them.
 
     With `norm="batch"` an embedding depends on the whole batch: **embed real and generated images concatenated in
-    one batch**, or each set is normalised by itself and the difference that the distance should see is taken away.
+    one batch**. Apart, each set is normalised by itself, and the difference that the distance should see is lost.
 
     Args:
         num_in_ch: channels of the images.
@@ -52,10 +52,10 @@ class MetricNet(nn.Module):
         pool: how the last maps are pooled.
         input_range: the range that the first convolution sees; the input is always in [0, 1].
         init: "kaiming" draws weights of gain 1 through the network, so that embeddings start at the scale of 1;
-            "default" is PyTorch's, under which they shrink layer by layer. "detail" is "kaiming" with first filters
-            that begin blind to brightness and slopes: what a good generator makes differs from what is real in detail
-            alone, which the contrast of the pictures would drown for the first hundreds of iterations. They may learn
-            to see the rest.
+            "default" is PyTorch's, under which they shrink layer by layer. "detail" is "kaiming", but the first filters
+            start blind to brightness and slopes, which they may learn to see later: a good generator's pictures differ
+            from real ones in detail alone, and without this the pictures' contrast drowns that difference for hundreds
+            of iterations.
 
     Raises:
         ValueError: an unknown option, an `input_size` too small for the layers, or images of another size.
@@ -148,7 +148,7 @@ class MetricNet(nn.Module):
 
 @torch.no_grad()
 def _blind_to_slopes(filters: Tensor) -> None:
-    """Takes its best fitting plane from every K x K filter, and scales all to `_DETAIL_GAIN` times their norm."""
+    """Subtract the best fitting plane from every K x K filter, then scale all to `_DETAIL_GAIN` times their norm."""
     norm = filters.norm()
     places = torch.arange(filters.shape[-1]) - (filters.shape[-1] - 1) / 2
     flat = torch.ones_like(places)

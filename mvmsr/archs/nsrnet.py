@@ -13,8 +13,8 @@ from mvmsr.registry import ARCHS
 class NSRNet(nn.Module):
     """(N, num_in_ch, h, w) in [0, 1] -> (N, num_out_ch, h*scale, w*scale), not clamped.
 
-    Eight residual dense blocks (5 layers, residual factor 0.1) under skip connections over one, two, four and all
-    pairs of blocks. There is no activation outside the blocks. 4,959,235 parameters at x4, 4,811,523 at x2.
+    Four pairs of residual dense blocks (of `num_layer` layers, residual factor 0.1) under skip connections over one,
+    two and all four pairs. There is no activation outside the blocks. 4,959,235 parameters at x4, 4,811,523 at x2.
     Convolutions before a ReLU start from He's normal initialisation, the others from Glorot's uniform, biases from 0.
 
     Args:

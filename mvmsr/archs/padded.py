@@ -1,4 +1,4 @@
-"""Networks that take sides of a multiple only, made to take any size."""
+"""Makes networks whose input sides must be multiples of a number take any size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def size_multiple(network: nn.Module) -> int:
     Known of networks that work in windows, by an attribute `window_size` of theirs or of their layers (SwinIR, HAT,
     ...), and of RRDBNet.
     """
-    if hasattr(network, "multiple"):  # ours around others' networks, which pad
+    if hasattr(network, "multiple"):  # our wrapper of others' networks, which pads
         return 1
     if type(network).__name__ == "RRDBNet":
         return _UNSHUFFLED.get(getattr(network, "scale", 4), 1)

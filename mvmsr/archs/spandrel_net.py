@@ -1,4 +1,4 @@
-"""Training goes on from any weights file that spandrel reads."""
+"""Networks from any weights file that spandrel reads, to train on."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 def spatial_mean(maps: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C).
 
-    As `maps.mean((2, 3))`, whose gradient is laid out channels-first, however the maps are; activations and
-    normalisations before it then run over two layouts at once, which takes several times as long on a CPU.
+    The value is that of `maps.mean((2, 3))`. The gradient of the latter is always channels-first, though; for
+    channels-last maps the layers before it would run over two layouts at once, several times as slowly on a CPU.
     """
     return maps.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
 

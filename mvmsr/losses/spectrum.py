@@ -44,9 +44,8 @@ def distance_spectrum(embeddings: Tensor, count: int = 10) -> tuple[Tensor, Tens
     magnitudes = torch.linalg.eigvalsh(distances).abs().sort(descending=True).values
     variances = torch.linalg.svdvals(points).square()
     tiny = torch.finfo(torch.float64).tiny
-    return _first(magnitudes / length.clamp(min=tiny), count), _first(
-        variances / variances.sum().clamp(min=tiny), count
-    )
+    normalised, shares = magnitudes / length.clamp(min=tiny), variances / variances.sum().clamp(min=tiny)
+    return _first(normalised, count), _first(shares, count)
 
 
 def _first(values: Tensor, count: int) -> Tensor:

@@ -61,7 +61,7 @@ class Term(nn.Module):
 
     @property
     def chance(self) -> float | None:
-        """The value that a network which tells nothing from nothing gets; None where that is not known.
+        """The value for a network that cannot tell real pictures from generated ones; None where that is not known.
 
         A value near it means that the network has learned nothing yet.
         """
