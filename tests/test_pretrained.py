@@ -3,7 +3,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mvmsr import pretrained
-from mvmsr.pretrained import FILES, MissingWeights, PretrainedFile, locate
+from mvmsr.pretrained import FILES, MissingWeights, PretrainedFile, download, locate
 
 CONTENT = b"weights"
 
@@ -97,14 +96,24 @@ def test_niqe_is_had_without_basicsr(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingWeights) as caught:
         locate("niqe", weights_dir=tmp_path)
-    assert "curl -L --create-dirs -o" in caught.value.in_short
-    assert "XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz" in caught.value.in_short
+    assert "`mvmsr doctor --fetch niqe`" in caught.value.in_short
+    assert "XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz" in str(caught.value)
     if installed is None:
         pytest.skip("no file to compare the checksum with")
     shipped = (Path(installed.submodule_search_locations[0]) / FILES["niqe"].path_in_package).read_bytes()
     assert hashlib.sha256(shipped).hexdigest() == FILES["niqe"].sha256_prefix
     (tmp_path / "niqe_pris_params.npz").write_bytes(shipped)
     assert locate("niqe", weights_dir=tmp_path) == tmp_path / "niqe_pris_params.npz"
+
+
+def test_what_is_here_is_not_fetched_again_and_what_nobody_publishes_says_so(tmp_path: Path) -> None:
+    here = put(tmp_path / FILES["vgg19"].filename)
+    assert download("vgg19", tmp_path) == here
+    unpublished = PretrainedFile("made", "made.pth", "a test", package="nobody_has_this")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FILES, "made", unpublished)
+        with pytest.raises(MissingWeights, match="pip install nobody_has_this"):
+            download("made", tmp_path)
 
 
 def test_unknown_name() -> None:
@@ -116,9 +125,11 @@ def test_download_keeps_only_the_published_file(server: str, tmp_path: Path, mon
     digest = hashlib.sha256(CONTENT).hexdigest()[:8]
     entry = PretrainedFile("made", "good.pth", "a test", url=f"{server}/good.pth", sha256_prefix=digest)
     monkeypatch.setitem(FILES, "made", entry)
-    with pytest.raises(MissingWeights, match="Remedy: download"):
+    with pytest.raises(MissingWeights, match="Remedy: `mvmsr doctor --fetch made`"):
         locate("made", weights_dir=tmp_path / "w")
-    path = locate("made", weights_dir=tmp_path / "w", download=True)
+    seen: list[tuple[int, int | None]] = []
+    path = download("made", tmp_path / "w", lambda had, of: seen.append((had, of)))
+    assert seen == [(len(CONTENT), len(CONTENT))]
     assert path == tmp_path / "w" / "good.pth"
     assert path.read_bytes() == CONTENT
     assert [p.name for p in path.parent.iterdir()] == ["good.pth"]
@@ -134,7 +145,7 @@ def test_failed_downloads_leave_nothing(
     entry = PretrainedFile("made", "made.pth", "a test", url=f"{server}/{served}", sha256_prefix=digest)
     monkeypatch.setitem(FILES, "made", entry)
     with pytest.raises(MissingWeights, match=message):
-        locate("made", weights_dir=tmp_path / "w", download=True)
+        download("made", tmp_path / "w")
     assert list((tmp_path / "w").iterdir()) == []
 
 
@@ -144,16 +155,3 @@ def test_published_names_carry_their_checksum() -> None:
             assert entry.sha256_prefix
             assert entry.sha256_prefix in entry.filename or len(entry.sha256_prefix) == 64
             assert entry.url.endswith("/" + entry.filename)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="other shells do not expand ~")
-def test_the_remedy_names_the_home_folder_as_shells_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("MVMSR_WEIGHTS_DIR", str(tmp_path / "weights"))
-    with pytest.raises(MissingWeights) as caught:
-        locate("alexnet")
-    assert "-o ~/weights/alexnet-owt-7be5be79.pth" in caught.value.in_short
-    monkeypatch.setenv("MVMSR_WEIGHTS_DIR", "/elsewhere")
-    with pytest.raises(MissingWeights) as caught:
-        locate("alexnet")
-    assert "-o /elsewhere/alexnet-owt-7be5be79.pth" in caught.value.in_short

@@ -22,6 +22,13 @@ def command(
     weights_dir: Annotated[
         Path | None, typer.Option(help="Folder of pretrained files; also $MVMSR_WEIGHTS_DIR.")
     ] = None,
+    fetch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="First download missing weights, by a name as shown (alexnet) or `all`. Several.",
+        ),
+    ] = None,
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure for a few seconds.")] = True,
     data: Annotated[
         bool,
@@ -38,8 +45,11 @@ def command(
 
     from rich.console import Console
 
+    from mvmsr.cli.doctor_fetch import fetch_weights
     from mvmsr.cli.doctor_findings import as_document, is_broken
 
+    if fetch:
+        fetch_weights(fetch, weights_dir)
     findings = _of_run(run, data, data_root) if run is not None else _of_machine(data_root, weights_dir, speed)
     if as_json:
         typer.echo(json.dumps(as_document(findings), indent=1, ensure_ascii=False))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from importlib import metadata
@@ -314,3 +315,25 @@ def test_what_is_no_run_is_broken(tmp_path: Path, name: str) -> None:
     result = _run(tmp_path / name)
     assert result.exit_code == 1
     assert name in result.output
+
+
+def test_missing_weights_are_fetched_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = tmp_path / "published.pth"
+    published.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()[:8]
+    entry = pretrained.PretrainedFile("made", "made.pth", "a test", published.as_uri(), digest)
+    monkeypatch.setitem(pretrained.FILES, "made", entry)
+    result = _run("--fetch", "made", "--weights-dir", tmp_path / "w", "--no-speed")
+    assert result.exit_code == 0
+    assert (tmp_path / "w/made.pth").read_bytes() == b"weights"
+    assert "made" in result.stderr
+
+    result = _run("--fetch", "mode", "--weights-dir", tmp_path / "w", "--no-speed")
+    assert result.exit_code == 2
+    assert "Did you mean 'made'" in result.stderr
+
+    published.write_bytes(b"other weights")
+    result = _run("--fetch", "made", "--weights-dir", tmp_path / "v", "--no-speed")
+    assert result.exit_code == 1
+    assert "not the published file" in result.stderr
+    assert not list((tmp_path / "v").iterdir())
