@@ -33,6 +33,8 @@ from fuzz_pictures import Pictures
 from fuzz_weights import WeightsFiles
 from fuzz_workers import Report, Subject
 
+from mvmsr.hardware import processor_name
+
 SUBJECTS: dict[str, type[Any]] = {kind.name: kind for kind in (OptionsFiles, Pictures, WeightsFiles)}
 PACKAGES = ("pillow", "opencv-python", "numpy", "torch", "safetensors", "spandrel", "pydantic", "pyyaml")
 
@@ -98,10 +100,9 @@ def again(subject: Subject, seed: int, index: int) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "machine": {
-            "cpu": models[0].split(":", 1)[1].strip() if models else platform.processor(),
+            "cpu": processor_name(),
             "cores_used": 1,
             "system": platform.platform(),
         },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -82,6 +84,15 @@ def _cpu_has(flag: str) -> bool:
         return bool(torch.cpu.get_capabilities().get(flag, False))
     probe = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}[flag]
     return bool(getattr(torch.cpu, probe, lambda: False)())
+
+
+def processor_name() -> str:
+    """The CPU's model as Linux names it ("AMD EPYC 9B14"); elsewhere what Python knows of it, at least "arm64"."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def usable_processors() -> int:
