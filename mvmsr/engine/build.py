@@ -180,7 +180,7 @@ def build(options: TrainOptions) -> Experiment:
         running[name], wrapped = fabric.setup(runs, optimizer, move_to_device=False)
         by = partial(_clip, fabric) if sharding is None or not is_split else sharding.clip
         clip = partial(by, options.train.grad_clip)
-        players[name] = Player(name, running[name], wrapped, objectives[name], clip, _no_check)
+        players[name] = Player(name, running[name], wrapped, objectives[name], clip)
     for term in terms.values():
         term.to(device)
     if processes.rank > 0:
@@ -370,7 +370,3 @@ def _clip(fabric: Fabric, max_norm: float | None, network: nn.Module, optimizer:
     fabric.strategy.precision.unscale_gradients(getattr(optimizer, "optimizer", optimizer))  # no-op but for 16-mixed
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-
-
-def _no_check(name: str, values: dict[str, Tensor], pictures: Any, optimizer: Optimizer) -> None:
-    """Stands in until the loop, which knows the iteration, puts its check here."""

@@ -52,22 +52,19 @@ def run_iteration(experiment: Experiment, parts: Sequence[Images]) -> tuple[Valu
     ]
 
     players = experiment.players
-    check = partial(experiment.guard.check, iteration)
-    for player in players.values():
-        player.check = check
     generator = players["generator"]
     critics = [player for player in players.values() if player is not generator]
     terms = generator_terms(experiment, iteration)
-    backward = experiment.fabric.backward
+    backward, check = experiment.fabric.backward, partial(experiment.guard.check, iteration)
 
     if shared:
-        values = update_all(generator if terms else None, critics, steps, terms, backward)
+        values = update_all(generator if terms else None, critics, steps, terms, backward, check)
     else:
         values = {}
         if terms:
-            values |= update_generator(generator, critics, steps, terms, backward)
+            values |= update_generator(generator, critics, steps, terms, backward, check)
         for critic in critics:
-            values |= update_critic(critic, [p for p in critics if p is not critic], steps, backward)
+            values |= update_critic(critic, [p for p in critics if p is not critic], steps, backward, check)
     if experiment.ema is not None and terms:
         before = generator_updates(experiment, iteration - 1)
         update_ema(experiment.ema, experiment.modules["generator"], ema_decay_at(options.ema_decay, before))

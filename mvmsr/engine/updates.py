@@ -24,6 +24,9 @@ Backward = Callable[..., None]
 
 Values = dict[str, Tensor]
 
+Check = Callable[[str, Values, Sequence[str], Optimizer], None]
+"""`check(name, values, picture_names, optimizer)` refuses a player's non-finite values before its step."""
+
 
 @dataclass
 class Player:
@@ -32,7 +35,6 @@ class Player:
     Args:
         name: generator, discriminator or metric_net.
         clip: `clip(network, optimizer) -> gradient norm` after unscaling, clipped where the options ask for it.
-        check: `check(name, values, picture_names, optimizer)` refuses non-finite values before the step.
     """
 
     name: str
@@ -40,7 +42,6 @@ class Player:
     optimizer: Optimizer
     terms: list[WeightedTerm]
     clip: Callable[[nn.Module, Optimizer], Tensor]
-    check: Callable[[str, Values, Sequence[str], Optimizer], None]
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -62,7 +63,12 @@ def frozen(players: Sequence[Player]) -> Iterator[None]:
 
 
 def update_generator(
-    generator: Player, others: Sequence[Player], steps: Sequence[Step], terms: list[WeightedTerm], backward: Backward
+    generator: Player,
+    others: Sequence[Player],
+    steps: Sequence[Step],
+    terms: list[WeightedTerm],
+    backward: Backward,
+    check: Check,
 ) -> Values:
     """One optimizer step of the generator on the mean of its objective over the parts of the batch."""
     generator.optimizer.zero_grad(set_to_none=True)
@@ -73,10 +79,12 @@ def update_generator(
             backward(total / len(steps))
             step.release()
             parts.append(values)
-    return _finish(generator, parts, steps)
+    return _finish(generator, parts, steps, check)
 
 
-def update_critic(player: Player, others: Sequence[Player], steps: Sequence[Step], backward: Backward) -> Values:
+def update_critic(
+    player: Player, others: Sequence[Player], steps: Sequence[Step], backward: Backward, check: Check
+) -> Values:
     """One optimizer step of the discriminator or the metric network; the generator's pictures are detached."""
     player.optimizer.zero_grad(set_to_none=True)
     parts = []
@@ -85,7 +93,7 @@ def update_critic(player: Player, others: Sequence[Player], steps: Sequence[Step
             total, values = evaluate_terms(player.terms, step.critic_view(), step.processes.size)
             backward(total / len(steps))
             parts.append(values)
-    return _finish(player, parts, steps)
+    return _finish(player, parts, steps, check)
 
 
 def update_all(
@@ -94,6 +102,7 @@ def update_all(
     steps: Sequence[Step],
     generator_terms: list[WeightedTerm],
     backward: Backward,
+    check: Check,
 ) -> Values:
     """One step of every network, with all gradients taken at the same point from one pass of each network.
 
@@ -124,25 +133,25 @@ def update_all(
         step.release()
     logs: Values = {}
     for player in players:
-        logs |= _check(player, parts[player.name], steps)
+        logs |= _checked(player, parts[player.name], steps, check)
     for player in players:
         player.optimizer.step()
     return logs
 
 
-def _finish(player: Player, parts: list[Values], steps: Sequence[Step]) -> Values:
-    logs = _check(player, parts, steps)
+def _finish(player: Player, parts: list[Values], steps: Sequence[Step], check: Check) -> Values:
+    logs = _checked(player, parts, steps, check)
     player.optimizer.step()
     return logs
 
 
-def _check(player: Player, parts: list[Values], steps: Sequence[Step]) -> Values:
+def _checked(player: Player, parts: list[Values], steps: Sequence[Step], check: Check) -> Values:
     """Mean terms over the parts and the gradient norm, found finite; gradients are those of all processes from here."""
     means = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
     means = steps[0].processes.exchange(player.parameters, means)
     norm = player.clip(player.network, player.optimizer)
     pictures = [name for step in steps for name in step.images.names]
-    player.check(player.name, {**means, GRADIENT_NORM: norm}, pictures, player.optimizer)
+    check(player.name, {**means, GRADIENT_NORM: norm}, pictures, player.optimizer)
     # A term of two objectives (a GAN's) is logged under both networks' names.
     prefix = {"generator": "g", "discriminator": "d", "metric_net": "m"}[player.name]
     return {**{f"loss_{prefix}/{name}": value for name, value in means.items()}, f"grad_norm/{player.name}": norm}

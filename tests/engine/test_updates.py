@@ -6,6 +6,7 @@ import copy
 import gc
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,8 @@ def test_the_generators_update_moves_nothing_else(gan_type: str, make: Make) -> 
     experiment = make("GDM", {"train.gan_opt.gan_type": gan_type})
     generator, *critics = experiment.players.values()
     before = _weights(experiment)
-    update_generator(generator, critics, [_step(experiment, random_images())], generator.terms, Tensor.backward)
+    step, check = _step(experiment, random_images()), partial(experiment.guard.check, 1)
+    update_generator(generator, critics, [step], generator.terms, Tensor.backward, check)
     assert _moved(experiment, before) == {"generator"}
     assert all(g is None for critic in critics for g in _gradients(experiment)[critic.name])
     assert all(p.requires_grad for critic in critics for p in critic.parameters)
@@ -152,7 +154,7 @@ def test_a_critics_update_moves_nothing_else(name: str, make: Make) -> None:
     step = _step(experiment, random_images())
     assert step.sr.requires_grad  # what the critic sees is cut from a graph that exists
     assert not step.critic_view().sr.requires_grad
-    update_critic(player, [other], [step], Tensor.backward)
+    update_critic(player, [other], [step], Tensor.backward, partial(experiment.guard.check, 1))
     assert _moved(experiment, before) == {name}
     gradients = _gradients(experiment)
     assert all(g is None for g in [*gradients["generator"], *gradients[other.name]])
