@@ -70,7 +70,7 @@ def cut_patches(sets: Sequence[ImageSet], count: int, gt_size: int, seed: int = 
     return HeldOutPatches(*(torch.from_numpy(np.stack(p).transpose(0, 3, 1, 2).copy()) for p in (lqs, gts)))
 
 
-def look(experiment: Experiment, patches: HeldOutPatches) -> tuple[dict[str, float], Tensor, Tensor]:
+def look_at_held_out(experiment: Experiment, patches: HeldOutPatches) -> tuple[dict[str, float], Tensor, Tensor]:
     """What the metric network, in evaluation mode, makes of the patches and of the current generator's versions.
 
     Returns:
@@ -100,7 +100,7 @@ def chances(experiment: Experiment) -> dict[str, float]:
 
 
 def warnings(values: dict[str, float], by_chance: Mapping[str, float] = MappingProxyType({})) -> list[str]:
-    """What is wrong with the values of `look`, in words; empty where nothing is.
+    """What is wrong with the values of `look_at_held_out`, in words; empty where nothing is.
 
     Args:
         by_chance: as `chances` gives it; terms that are not in it are not judged.
@@ -138,6 +138,13 @@ def warnings_of_batch(experiment: Experiment, report: Mapping[str, float]) -> li
         return []
     losses = {name.removeprefix("loss_m/"): value for name, value in report.items() if name.startswith("loss_m/")}
     return warnings({**losses, "diam2_gt": report["diam2_gt"]}, chances(experiment))
+
+
+def warn(iteration: int, texts: list[str]) -> bool:
+    """Log what `warnings` found; whether it found anything."""
+    for text in texts:
+        log.warning("iter %d  %s", iteration, text)
+    return bool(texts)
 
 
 def save_embeddings(folder: Path, iteration: int, gt_embeddings: Tensor, sr_embeddings: Tensor) -> Path:

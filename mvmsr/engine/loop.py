@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -19,30 +18,30 @@ from mvmsr.engine.checkpoint import CheckpointError, latest_checkpoint
 from mvmsr.engine.data_identity import data_change, data_identity
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.guard import NonFiniteLossError
-from mvmsr.engine.held_out import (
-    HeldOutPatches,
-    chances,
-    cut_patches,
-    look,
-    save_embeddings,
-    warnings,
-    warnings_of_batch,
-)
+from mvmsr.engine.held_out import warn, warnings_of_batch
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
-from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog, read_stats
+from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog
 from mvmsr.engine.memory import advised_on_memory, peak_memory_mib
 from mvmsr.engine.objective import weaker_in_parts
 from mvmsr.engine.plain_errors import plain_errors_typed
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError, rehearse
+from mvmsr.engine.report_timer import ReportTimer
 from mvmsr.engine.rollback import go_back
 from mvmsr.engine.run import Detour, Run
 from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, record_changes, require_free_run_dir
-from mvmsr.engine.saving import save_best_weights, try_to_save
+from mvmsr.engine.saving import try_to_save
 from mvmsr.engine.state import detour_of, restore_state
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.engine.train_set import absent_folders, layout_errors_named
 from mvmsr.engine.validate import Validation, build_validation
+from mvmsr.engine.validation_round import (
+    held_out_patches,
+    validate,
+    validate_after_training,
+    validation_is_due,
+    was_validated,
+)
 from mvmsr.hardware import processors_busy_elsewhere, thread_advice, usable_processors
 from mvmsr.heap import keep_for_reuse
 
@@ -130,10 +129,10 @@ def _begin(
     means, best, detour = RunningMeans(), {}, Detour()
     data = processes.first("looking at the pictures", lambda: data_identity(batches))
 
-    def look() -> tuple[Path, dict[str, Any]] | None:
+    def newest() -> tuple[Path, dict[str, Any]] | None:
         return latest_checkpoint(folder.checkpoints) if auto_resume else None
 
-    found = processes.first("reading the checkpoint", look)
+    found = processes.first("reading the checkpoint", newest)
     if found:
         path, state = found
         try:
@@ -152,7 +151,7 @@ def _begin(
     stats: StatsLog | NoLog = NoLog()
     if processes.is_first:
         stats = StatsLog(folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
-    held_out = _held_out_patches(experiment, validation)
+    held_out = held_out_patches(experiment, validation)
     return Run(experiment, folder, stats, means, validation, best, held_out, detour, data)
 
 
@@ -163,21 +162,6 @@ def _require_not_past(experiment: Experiment, folder: RunDir) -> None:
             f"{folder.root} is at iteration {at}, beyond train.total_iter: {total}, so nothing is left to do; raise "
             "total_iter, or begin another run under another name"
         )
-
-
-def _held_out_patches(experiment: Experiment, validation: Validation | None) -> HeldOutPatches | None:
-    """What the metric network is looked at on; the first process does that for all."""
-    options = experiment.options
-    wanted = validation is not None and options.val.embedding_patches > 0 and "metric_net" in experiment.modules
-    if validation is None or not wanted or not experiment.processes.is_first:
-        return None
-    gt_size = int(options.datasets.train.args.get("gt_size", 96))
-    found = cut_patches(validation.sets, options.val.embedding_patches, gt_size)
-    if found is None:
-        log.warning(
-            "No validation picture is as large as a patch (%d pixels); held-out embeddings are left out", gt_size
-        )
-    return found
 
 
 def _train_through(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) -> None:
@@ -193,8 +177,8 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
     experiment, options = run.experiment, run.experiment.options
     train, total, parts = options.train, options.train.total_iter, options.train.accumulate
     start = experiment.iteration
-    if _validation_is_due(run, start) and not _was_validated(run, start):
-        if not _validate(run, stop):
+    if validation_is_due(run, start) and not was_validated(run, start):
+        if not validate(run, stop):
             stop.settle()
             raise stop.stopped_after(start)
         try_to_save(run, stop)  # the best score may be a new one
@@ -202,14 +186,13 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
     pinned = experiment.device.type == "cuda"
     stream = batches.iterate(start * parts + skipped, total * parts + skipped, pin_memory=pinned)
     with closing(stream), TrainProgress(console, start, total) as progress:
-        clock = time.perf_counter()
-        data_seconds, since, saved, advised, warned = 0.0, start, True, False, False
+        timer = ReportTimer(start)
+        saved, advised, warned = True, False, False
         for iteration in range(start + 1, total + 1):
             # The first ones compile, reserve memory and read cold files, each process in its own time.
             experiment.processes.at(f"iteration {iteration}", patient=iteration <= start + 2)
-            waited = time.perf_counter()
-            drawn = [next(stream) for _ in range(parts)]
-            data_seconds += time.perf_counter() - waited
+            with timer.waiting_for_data():
+                drawn = [next(stream) for _ in range(parts)]
             with advised_on_memory(options, f"iteration {iteration}"):
                 group = [to_device(batch, experiment.device, experiment.channels_last) for batch in drawn]
                 values, step = run_iteration(experiment, group)
@@ -219,22 +202,16 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
             is_report_due = iteration % options.logger.print_freq == 0 or iteration == total
             if is_report_due:
                 report = training_record(experiment, step, run.means)
-                elapsed, count = time.perf_counter() - clock, iteration - since
-                report |= {
-                    "step_seconds": elapsed / count,
-                    "data_seconds": data_seconds / count,
-                    "memory_mib": peak_memory_mib(),
-                }
+                report |= {**timer.means(iteration), "memory_mib": peak_memory_mib()}
                 run.stats.write(iteration, report)
                 progress.report(iteration, report)
                 advised = advised or _advise_on_threads(experiment)
-                warned = warned or _warn(iteration, warnings_of_batch(experiment, report))
-                clock, data_seconds, since = time.perf_counter(), 0.0, iteration
+                warned = warned or warn(iteration, warnings_of_batch(experiment, report))
+                timer.restart(iteration)
             unfinished = iteration < total
-            if _validation_is_due(run, iteration):
-                paused = time.perf_counter()
-                unfinished |= not _validate_after_training(run, stop)
-                clock += time.perf_counter() - paused
+            if validation_is_due(run, iteration):
+                with timer.paused():
+                    unfinished |= not validate_after_training(run, stop)
             stop.settle()
             is_save_due = iteration % options.logger.save_checkpoint_freq == 0 or iteration == total
             is_save_due |= run.best.get("iter") == iteration  # the best is to be continued from, too
@@ -254,80 +231,3 @@ def _advise_on_threads(experiment: Experiment) -> bool:
     if advice:
         log.warning("%s (stop, set it, and go on with --auto-resume)", advice)
     return advice is not None
-
-
-def _validation_is_due(run: Run, iteration: int) -> bool:
-    if run.validation is None or iteration == 0:
-        return False
-    return iteration % run.experiment.options.val.val_freq == 0 or iteration == run.experiment.options.train.total_iter
-
-
-def _was_validated(run: Run, iteration: int) -> bool:
-    def look() -> bool:
-        records = read_stats(run.folder.stats)
-        return any(r["iter"] == iteration and any(k.startswith("val/") for k in r) for r in records)
-
-    return run.experiment.processes.first("reading the statistics", look)
-
-
-def _validate_after_training(run: Run, stop: StopRequest) -> bool:
-    """As `_validate`; where that fails, what was trained is saved first, and validated when the run goes on."""
-    try:
-        return _validate(run, stop)
-    except Exception:
-        # Of several processes the others may not have failed, and saving is for all of them together.
-        if run.experiment.processes.size == 1:
-            try_to_save(run, stop)
-        raise
-
-
-def _validate(run: Run, stop: StopRequest) -> bool:
-    """Score the generator; False where a stop request left that to the continued run."""
-    experiment, iteration = run.experiment, run.experiment.iteration
-    doing = f"the validation after iteration {iteration}"
-    with advised_on_memory(experiment.options, doing), experiment.whole_generator():
-        return _score_and_keep(run, stop)
-
-
-def _score_and_keep(run: Run, stop: StopRequest) -> bool:
-    """As `_validate`, of a generator that every process has all of."""
-    experiment, iteration = run.experiment, run.experiment.iteration
-    assert run.validation is not None
-    scores = run.validation.score(experiment, run.folder.samples, iteration, stop)
-    if scores is None:
-        return False
-    run.stats.write(iteration, {f"val/{name}": value for name, value in scores.items()})
-    log.info("iter %d  %s", iteration, "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-    experiment.processes.first("embedding held-out patches", lambda: _look_at_embeddings(run))
-    judge = run.validation.judge
-    if judge is None or judge[0] not in scores:  # a picture of that set failed
-        return True
-    name, metric = judge
-    value, before = scores[name], run.best if run.best.get("metric") == name else None
-    if before is None or (value > before["value"]) == metric.higher_is_better:
-        problem = experiment.processes.first("saving the best weights", lambda: save_best_weights(run))
-        if problem:
-            log.error("iter %d  %s; the best weights stay those of before", iteration, problem)
-        else:
-            run.best = {"metric": name, "value": value, "iter": iteration}
-    return True
-
-
-def _look_at_embeddings(run: Run) -> None:
-    if run.held_out is None:
-        return
-    iteration = run.experiment.iteration
-    values, gt_embeddings, sr_embeddings = look(run.experiment, run.held_out)
-    run.stats.write(iteration, {f"held_out/{name}": value for name, value in values.items()})
-    try:
-        save_embeddings(run.folder.embeddings, iteration, gt_embeddings, sr_embeddings)
-    except OSError as error:
-        log.error("iter %d  the embeddings cannot be written: %s", iteration, error)
-    _warn(iteration, warnings(values, chances(run.experiment)))
-
-
-def _warn(iteration: int, texts: list[str]) -> bool:
-    """Whether there was anything to say."""
-    for text in texts:
-        log.warning("iter %d  %s", iteration, text)
-    return bool(texts)

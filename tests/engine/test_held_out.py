@@ -14,7 +14,7 @@ from tiny_runs import tiny_options
 from mvmsr.benchmark.image_sets import load_image_set
 from mvmsr.engine.build import build
 from mvmsr.engine.check import check
-from mvmsr.engine.held_out import YOUNG, chances, cut_patches, look, save_embeddings, warnings
+from mvmsr.engine.held_out import YOUNG, chances, cut_patches, look_at_held_out, save_embeddings, warnings
 from mvmsr.engine.logs import read_stats
 from mvmsr.engine.loop import train
 from mvmsr.engine.objective import WeightedTerm
@@ -54,7 +54,7 @@ def test_values_are_those_of_the_networks_in_evaluation_mode(tmp_path: Path, pic
     experiment = build(options)
     patches = cut_patches([load_image_set(pictures, scale=4)], 40, 16)
     assert patches is not None
-    values, gt_embeddings, sr_embeddings = look(experiment, patches)
+    values, gt_embeddings, sr_embeddings = look_at_held_out(experiment, patches)
     assert all(network.training for network in experiment.modules.values())
 
     generator, metric_net = (experiment.modules[name].eval() for name in ("generator", "metric_net"))
@@ -80,7 +80,7 @@ def test_the_matching_share_grows_with_the_weights(tmp_path: Path, pictures: Pat
         experiment = build(tiny_options(tmp_path / str(factor), pictures, "GM", changes))
         patches = cut_patches([load_image_set(pictures, scale=4)], 8, 16)
         assert patches is not None
-        shares.append(look(experiment, patches)[0]["matching_share"])
+        shares.append(look_at_held_out(experiment, patches)[0]["matching_share"])
     assert shares[1] == pytest.approx(10 * shares[0], rel=1e-3)
 
 
@@ -88,12 +88,12 @@ def test_other_terms_of_pictures_are_no_pixel_terms(tmp_path: Path, pictures: Pa
     experiment = build(tiny_options(tmp_path, pictures, "GM"))
     patches = cut_patches([load_image_set(pictures, scale=4)], 8, 16)
     assert patches is not None
-    share = look(experiment, patches)[0]["matching_share"]
+    share = look_at_held_out(experiment, patches)[0]["matching_share"]
     terms = experiment.players["generator"].terms
     terms.append(WeightedTerm("natural", 10.0, lambda sr: sr.square().mean(), ("sr",)))
-    assert look(experiment, patches)[0]["matching_share"] == pytest.approx(share)
+    assert look_at_held_out(experiment, patches)[0]["matching_share"] == pytest.approx(share)
     terms[:] = [term for term in terms if term.name != "pixel"]
-    assert "matching_share" not in look(experiment, patches)[0]
+    assert "matching_share" not in look_at_held_out(experiment, patches)[0]
 
 
 def test_a_collapse_is_seen_without_validation_and_said_once(
@@ -143,7 +143,7 @@ def test_chance_is_the_loss_of_a_constant_embedding(tmp_path: Path, pictures: Pa
     with torch.no_grad():
         for parameter in experiment.modules["metric_net"].parameters():
             parameter.zero_()
-    values = look(experiment, patches)[0]
+    values = look_at_held_out(experiment, patches)[0]
     for iteration, expected in ((0, {}), (YOUNG, {}), (YOUNG + 7, {"triplet": pytest.approx(values["triplet"])})):
         experiment.iteration = iteration
         assert chances(experiment) == expected
