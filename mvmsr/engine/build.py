@@ -29,7 +29,7 @@ from mvmsr.engine.distributed_setup import connect
 from mvmsr.engine.ema import make_ema
 from mvmsr.engine.guard import FiniteGuard
 from mvmsr.engine.misfit import misfit
-from mvmsr.engine.objective import terms_by_network
+from mvmsr.engine.objective import WeightedTerm, terms_by_network
 from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, warm_up
 from mvmsr.engine.sharding import ShardedGenerator, is_sharded, obstacle
 from mvmsr.engine.step import Networks
@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 NETWORKS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
 """Options keys of the networks, and what each network is called in code and logs."""
+
+Placement = tuple[torch.device, str, bool]
+"""What `auto` came to: device, precision, and whether pictures are channels_last."""
 
 # Optimizers that have a fused step, and where.
 _FUSED, _FUSED_ON = ("Adam", "AdamW", "SGD"), ("cuda", "cpu")
@@ -150,37 +153,25 @@ def build(options: TrainOptions) -> Experiment:
     torch.manual_seed(options.manual_seed)
     modules = {name: _network(options, key) for key, name in NETWORKS.items() if getattr(options, key) is not None}
     _load_pretrained(options, modules)
-    runs_as = (device, precision, channels_last)
-    terms = {name: _term(options, name, spec, runs_as) for name, spec in options.train.terms.items()}
+    placement = (device, precision, channels_last)
+    terms = {name: _term(options, name, spec, placement) for name, spec in options.train.terms.items()}
 
-    guard = FiniteGuard(device, scaled=precision == "16-mixed", processes=processes)
-    shards = options.train.shard_generator and isinstance(processes, SeveralProcesses)
-    if shards and (found := obstacle(options.compile is True, precision, options.train.optim_g.type)):
+    shared = processes if options.train.shard_generator and isinstance(processes, SeveralProcesses) else None
+    if shared and (found := obstacle(options.compile is True, precision, options.train.optim_g.type)):
         raise options.error(*found)
-    sharding = None
-    players, schedules, base_lrs, running = {}, {}, {}, {}
+    for name, module in modules.items():
+        is_split = shared is not None and name == "generator"
+        # Pieces are contiguous; a split generator's pictures alone are in NHWC.
+        modules[name] = _placed(module, device, channels_last and not is_split, processes)
+    sharding = ShardedGenerator(modules["generator"], shared) if shared else None
     objectives = terms_by_network(terms)
-    for key, name in NETWORKS.items():
-        if name not in modules:
-            continue
-        module = modules[name].to(device)
-        if processes.size > 1:
-            module = modules[name] = synchronise_batch_norm(module, processes)
-            processes.copy_from_first([*module.parameters(), *module.buffers()])
-        is_split = shards and name == "generator"
-        if channels_last and not is_split:  # pieces are contiguous; its pictures alone are in NHWC
-            module = module.to(memory_format=torch.channels_last)
-        if is_split and isinstance(processes, SeveralProcesses):
-            sharding = ShardedGenerator(module, processes)
-        optimizer = _optimizer(options, f"optim_{key[-1]}", module, device, precision)
-        base_lrs[name] = [group["lr"] for group in optimizer.param_groups]
-        schedules[name] = _schedule(options, base_lrs[name][0])
-        compiles = name == "generator" and not is_split and _compiles(options, device, _WORTH_COMPILING)
-        runs: Any = torch.compile(module) if compiles else module
-        running[name], wrapped = fabric.setup(runs, optimizer, move_to_device=False)
-        by = partial(_clip, fabric) if sharding is None or not is_split else sharding.clip
-        clip = partial(by, options.train.grad_clip)
-        players[name] = Player(name, running[name], wrapped, objectives[name], clip)
+    players = {
+        name: _player(options, key, fabric, modules[name], placement, objectives[name], sharding)
+        for key, name in NETWORKS.items()
+        if name in modules
+    }
+    base_lrs = {name: [group["lr"] for group in p.optimizer.param_groups] for name, p in players.items()}
+    schedules = {name: _schedule(options, rates[0]) for name, rates in base_lrs.items()}
     for term in terms.values():
         term.to(device)
     if processes.rank > 0:
@@ -199,15 +190,44 @@ def build(options: TrainOptions) -> Experiment:
         precision=precision,
         channels_last=channels_last,
         modules=modules,
-        networks=Networks(**running, embed_apart=embed_apart),
+        networks=Networks(**{name: player.network for name, player in players.items()}, embed_apart=embed_apart),
         players=players,
         schedules=schedules,
         base_lrs=base_lrs,
-        guard=guard,
+        guard=FiniteGuard(device, scaled=precision == "16-mixed", processes=processes),
         ema=ema,
         processes=processes,
         sharding=sharding,
     )
+
+
+def _placed(module: nn.Module, device: torch.device, channels_last: bool, processes: Processes) -> nn.Module:
+    """The network on the device in its layout, with the first process's values and statistics of the whole batch."""
+    module = module.to(device)
+    if processes.size > 1:
+        module = synchronise_batch_norm(module, processes)
+        processes.copy_from_first([*module.parameters(), *module.buffers()])
+    return module.to(memory_format=torch.channels_last) if channels_last else module
+
+
+def _player(
+    options: TrainOptions,
+    key: str,
+    fabric: Fabric,
+    module: nn.Module,
+    placement: Placement,
+    terms: list[WeightedTerm],
+    sharding: ShardedGenerator | None,
+) -> Player:
+    """The network of an options key, as it runs, with its optimizer and objective."""
+    name, (device, precision, _) = NETWORKS[key], placement
+    optimizer = _optimizer(options, f"optim_{key[-1]}", module, device, precision)
+    is_generator = name == "generator"
+    compiles = is_generator and sharding is None and _compiles(options, device, _WORTH_COMPILING)
+    runs: Any = torch.compile(module) if compiles else module
+    network, wrapped = fabric.setup(runs, optimizer, move_to_device=False)
+    clip = sharding.clip if is_generator and sharding is not None else partial(_clip, fabric)
+    return Player(name, network, wrapped, terms, partial(clip, options.train.grad_clip))
 
 
 def own_seed(seed: int, rank: int, iteration: int = 0) -> int:
@@ -306,13 +326,13 @@ def _what_fits(state: dict[str, Tensor], network: nn.Module) -> tuple[dict[str, 
     return fits, [f"{name} is {tuple(shape)} there, {tuple(wanted[name])} here" for name, shape in misfits.items()]
 
 
-def _term(options: TrainOptions, name: str, spec: Component, runs_as: tuple[torch.device, str, bool]) -> Term:
+def _term(options: TrainOptions, name: str, spec: Component, placement: Placement) -> Term:
     constructor = LOSSES.get(spec.type)
     try:
         if hasattr(constructor, "extractor_spec"):
             from mvmsr.engine.extractor import InPrecision, build_extractor
 
-            return constructor(InPrecision(build_extractor(constructor, spec.args), *runs_as), **spec.args)
+            return constructor(InPrecision(build_extractor(constructor, spec.args), *placement), **spec.args)
         return constructor(**spec.args)
     except ValueError as error:
         raise options.error(("train", f"{name}_opt"), str(error)) from error
