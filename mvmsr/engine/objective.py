@@ -69,10 +69,17 @@ def terms_by_network(terms: Mapping[str, Term]) -> dict[str, list[WeightedTerm]]
     for name, term in terms.items():
         for network, function in term.objectives().items():
             inputs = tuple(inspect.signature(function).parameters)
-            splits = term.is_mean_over_pictures and _PICTURES.issuperset(inputs)
-            components = term.weighted_components() if network == term.objective else None
-            about = (inputs, splits, term.chance, term.compares_pixels, components, term.grows_with_batch)
-            weighted = WeightedTerm(name, term.weight_for(network), function, *about)
+            weighted = WeightedTerm(
+                name=name,
+                weight=term.weight_for(network),
+                function=function,
+                inputs=inputs,
+                splits=term.is_mean_over_pictures and _PICTURES.issuperset(inputs),
+                chance=term.chance,
+                compares_pixels=term.compares_pixels,
+                components=term.weighted_components() if network == term.objective else None,
+                grows_with_batch=term.grows_with_batch,
+            )
             objectives.setdefault(network, []).append(weighted)
     return objectives
 
