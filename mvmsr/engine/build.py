@@ -327,9 +327,9 @@ def _what_fits(state: dict[str, Tensor], network: nn.Module) -> tuple[dict[str, 
 
 
 def _term(options: TrainOptions, name: str, spec: Component, placement: Placement) -> Term:
-    constructor = LOSSES.get(spec.type)
+    constructor: Any = LOSSES.get(spec.type)
     try:
-        if hasattr(constructor, "extractor_spec"):
+        if constructor.extractor_spec is not None:
             from mvmsr.engine.extractor import InPrecision, build_extractor
 
             return constructor(InPrecision(build_extractor(constructor, spec.args), *placement), **spec.args)

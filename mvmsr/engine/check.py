@@ -14,6 +14,7 @@ from mvmsr.engine.schedule import SCHEDULES
 from mvmsr.engine.step import NEEDS_NETWORK
 from mvmsr.engine.train_set import train_set_problems
 from mvmsr.hardware import pick_device, pick_precision
+from mvmsr.losses.term import Term
 from mvmsr.pretrained import MissingWeights
 from mvmsr.registry import ARCHS, DATASETS, LOSSES, Registry, RegistryError, did_you_mean
 
@@ -72,20 +73,22 @@ def _component(
 ) -> list[Problem]:
     """Problems of a section's `type` and of its arguments against that class's constructor."""
     try:
-        constructor = registry.get(spec.type)
+        constructor: Any = registry.get(spec.type)
     except RegistryError as error:
         return [options.problem((*keys, "type"), str(error))]
-    if registry is LOSSES and not hasattr(constructor, "objectives"):
+    is_term = inspect.isclass(constructor) and issubclass(constructor, Term)
+    if registry is LOSSES and not is_term:
         message = (
             f"BasicSR's {spec.type} does not say which network it trains on what, so it cannot be used here. "
             f"Losses of ours: {', '.join(LOSSES.names())}; CONTRIBUTING.md shows how to add one"
         )
         return [options.problem((*keys, "type"), message)]
-    if hasattr(constructor, "extractor_spec"):
+    has_extractor = is_term and constructor.extractor_spec is not None
+    if has_extractor:
         supplied = (*supplied, "extractor")
     found = argument_problems(constructor, {k: v for k, v in spec.args.items() if k not in supplied}, supplied)
     problems = [options.problem((*keys, name), message) for name, message in found]
-    if not problems and hasattr(constructor, "extractor_spec"):
+    if not problems and has_extractor:
         problems += _extractor(options, keys, spec, constructor)
     return problems
 
@@ -168,7 +171,7 @@ def _needs(spec: Component) -> dict[str, tuple[str, ...]]:
     """
     constructor: Any = LOSSES.get(spec.type)
     args = dict(spec.args)
-    if hasattr(constructor, "extractor_spec"):
+    if constructor.extractor_spec is not None:
         args["extractor"] = torch.nn.Identity()
     objectives = constructor(**args).objectives()
     return {network: tuple(inspect.signature(function).parameters) for network, function in objectives.items()}

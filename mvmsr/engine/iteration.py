@@ -110,10 +110,7 @@ def embedding_health(experiment: Experiment, step: Step) -> Values:
     if not step.observed:
         return {}
     gt, sr = step.observed["gt_embeddings"], step.observed["sr_embeddings"]
-    values = health(gt, sr)
+    values, view = health(gt, sr), step.critic_view()
     for term in experiment.players["metric_net"].terms:
-        owner = getattr(term.function, "__self__", None)
-        if owner is not None and hasattr(owner, "health"):
-            view = step.critic_view()
-            values |= owner.health(gt, sr, view.positive_index, view.negative_index)
+        values |= term.health(gt, sr, view.positive_index, view.negative_index)
     return values

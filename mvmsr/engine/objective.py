@@ -30,6 +30,10 @@ class SharedTensors(Tensors, Protocol):
         ...
 
 
+def _no_health(*tensors: Tensor) -> dict[str, Tensor]:
+    return {}
+
+
 @dataclass(frozen=True)
 class WeightedTerm:
     """One term of one network's objective.
@@ -45,6 +49,7 @@ class WeightedTerm:
             weights; the parts are what is logged.
         grows_with_batch: whether parts of a batch have smaller values than the whole (`Term.grows_with_batch`).
         compares_pixels: whether it is a pixel term proper (`Term.compares_pixels`).
+        health: what else is logged of a metric network's term (`Term.health`).
     """
 
     name: str
@@ -56,6 +61,7 @@ class WeightedTerm:
     compares_pixels: bool = False
     components: tuple[Callable[..., dict[str, Tensor]], dict[str, float]] | None = None
     grows_with_batch: bool = False
+    health: Callable[..., dict[str, Tensor]] = _no_health
 
     @property
     def uses_embeddings(self) -> bool:
@@ -79,6 +85,7 @@ def terms_by_network(terms: Mapping[str, Term]) -> dict[str, list[WeightedTerm]]
                 compares_pixels=term.compares_pixels,
                 components=term.weighted_components() if network == term.objective else None,
                 grows_with_batch=term.grows_with_batch,
+                health=term.health,
             )
             objectives.setdefault(network, []).append(weighted)
     return objectives

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -31,6 +31,11 @@ class Term(nn.Module):
     compares_pixels: ClassVar[bool] = False
     """Whether it is a plain distance of sr's pixels from gt's, which others are weighed against."""
 
+    extractor_spec: ClassVar[Callable[..., dict[str, Any]] | None] = None
+    """Of a term that judges by a frozen network, its constructor's argument `extractor`: a static method that takes
+    others of the constructor's arguments and describes the network, as an options entry with a `type` and its
+    `weights`."""
+
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
         self.loss_weight = float(loss_weight)
@@ -49,6 +54,12 @@ class Term(nn.Module):
         The function asks for the same tensors as `forward`. None where the term has no weights but `loss_weight`.
         """
         return None
+
+    def health(
+        self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
+    ) -> dict[str, Tensor]:
+        """Of a metric network's term, what else tells how training goes: scalars by name, without gradient."""
+        return {}
 
     @property
     def is_mean_over_pictures(self) -> bool:

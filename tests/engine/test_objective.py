@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mvmsr.engine.objective import evaluate_terms, terms_by_network, weaker_in_parts
-from mvmsr.losses import L1Loss, ManifoldMatchingLoss, PairLoss, PerceptualLoss
+from mvmsr.losses import DirectedTripletLoss, L1Loss, ManifoldMatchingLoss, PairLoss, PerceptualLoss
 from mvmsr.losses.term import Term
 
 
@@ -50,6 +50,15 @@ def test_parts_carry_their_terms_name() -> None:
     term = PerceptualLoss(Layers(), {"plain": 1.0}, style_weight=3.0)
     _, values = evaluate_terms(terms_by_network({"vgg": term})["generator"], _pictures())
     assert list(values) == ["vgg_perceptual", "vgg_style"]
+
+
+def test_health_is_that_of_the_term_and_nothing_where_it_has_none() -> None:
+    triplet, pair = DirectedTripletLoss(), PairLoss()
+    objectives = terms_by_network({"triplet": triplet, "pair": pair})
+    points, index = torch.eye(3), torch.tensor([1, 2, 0])
+    found = objectives["metric_net"][0].health(points, 2 * points, index, index)
+    assert found == triplet.health(points, 2 * points, index, index) != {}
+    assert objectives["generator"][0].health(points, 2 * points, index, index) == {}
 
 
 @pytest.mark.parametrize(
