@@ -38,7 +38,7 @@ class NaturalnessLoss(Term):
     Args:
         extractor: the natural manifold discriminator, images (N, 3, H, W) in [0, 1] to logits (N, 1), positive for
             natural pictures; made from `extractor_spec`. It is frozen and kept in evaluation mode.
-        nmd_path: the weights that `mvmsr train-nmd` wrote (`experiments/nmd/weights/nmd.safetensors`).
+        nmd_path: the weights of the extractor, as `mvmsr train-nmd` wrote (`experiments/nmd/weights/nmd.safetensors`).
         loss_weight: factor in the generator's objective; NatSR takes 1e-3.
 
     Source: Soh et al., CVPR 2019, equation (8)
@@ -46,7 +46,6 @@ class NaturalnessLoss(Term):
 
     def __init__(self, extractor: nn.Module, nmd_path: str, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)
-        self.nmd_path = nmd_path
         self.extractor = extractor.requires_grad_(False).eval()
 
     @property

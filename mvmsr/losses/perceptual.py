@@ -67,6 +67,13 @@ def over_image_mean(features: Tensor) -> Tensor:
     return features / features.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=_EPS)
 
 
+def _check_layers(layer_weights: Mapping[str, float]) -> None:
+    if not isinstance(layer_weights, Mapping) or not layer_weights:
+        raise ValueError(
+            f"layer_weights: expected a weight by layer name, as {{'conv5_4': 1.0}}; got {layer_weights!r}"
+        )
+
+
 @LOSSES.register()
 class PerceptualLoss(Term):
     """perceptual_weight * sum_l w_l d(phi_l(sr), phi_l(gt)) + style_weight * the same of Gram matrices.
@@ -75,7 +82,7 @@ class PerceptualLoss(Term):
         extractor: network of images (N, 3, H, W) to a dict of layer name to features (N, C, h, w); made from
             `extractor_spec`. It is frozen and kept in evaluation mode.
         layer_weights: w_l by layer name, as {"conv5_4": 1.0}.
-        vgg_type, use_input_norm, range_norm, vgg_weights: as the extractor was built; kept for the record.
+        vgg_type, use_input_norm, range_norm, vgg_weights: by which the extractor was built (`extractor_spec`).
             `vgg_weights` are torchvision's unless a file, or the name of a pretrained one (`st_lpips_vgg`), is given.
         perceptual_weight: factor of the features' distance; 0 leaves it out.
         style_weight: factor of the Gram matrices' distance; 0 leaves it out.
@@ -112,7 +119,7 @@ class PerceptualLoss(Term):
             raise ValueError(
                 "perceptual_weight and style_weight: expected at least one not to be 0; else drop the loss"
             )
-        self.spec = self.extractor_spec(layer_weights, vgg_type, use_input_norm, range_norm, vgg_weights)
+        _check_layers(layer_weights)
         self.layer_weights = {name: float(weight) for name, weight in layer_weights.items()}
         self.perceptual_weight = float(perceptual_weight)
         self.style_weight = float(style_weight)
@@ -146,10 +153,7 @@ class PerceptualLoss(Term):
         Raises:
             ValueError: `layer_weights` is no mapping, or empty.
         """
-        if not isinstance(layer_weights, Mapping) or not layer_weights:
-            raise ValueError(
-                f"layer_weights: expected a weight by layer name, as {{'conv5_4': 1.0}}; got {layer_weights!r}"
-            )
+        _check_layers(layer_weights)
         return {
             "type": "VGGFeatures",
             "vgg_type": vgg_type,
