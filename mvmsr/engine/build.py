@@ -31,6 +31,7 @@ from mvmsr.engine.guard import FiniteGuard
 from mvmsr.engine.misfit import misfit
 from mvmsr.engine.objective import WeightedTerm, terms_by_network
 from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, warm_up
+from mvmsr.engine.seeds import mixed_seed
 from mvmsr.engine.sharding import ShardedGenerator, is_sharded, obstacle
 from mvmsr.engine.step import Networks
 from mvmsr.engine.updates import Player
@@ -232,8 +233,7 @@ def _player(
 
 def own_seed(seed: int, rank: int, iteration: int = 0) -> int:
     """A seed for what process `rank` draws from `iteration` on; the first process draws as a run of one does."""
-    # Three numbers into one; any odd constants do.
-    return ((seed * 1_000_003 + rank) * 65_537 + iteration) % 2**63
+    return mixed_seed(seed, rank, iteration)
 
 
 def _channels_last(options: TrainOptions, device: torch.device, precision: str) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mvmsr.engine.apart import Embed
 from mvmsr.engine.distributed import ALONE, Processes
+from mvmsr.engine.seeds import mixed_seed
 
 
 @dataclass
@@ -257,8 +258,6 @@ class Step:
 
 def two_permutations(seed: tuple[int, int, int], count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Two random permutations of range(count): the same for the same (run seed, iteration, part)."""
-    # Three numbers into one; any odd constants do.
-    run, iteration, part = seed
-    generator = torch.Generator().manual_seed(((run * 1_000_003 + iteration) * 65_537 + part) % 2**63)
+    generator = torch.Generator().manual_seed(mixed_seed(*seed))
     positive, negative = torch.randperm(count, generator=generator), torch.randperm(count, generator=generator)
     return positive.to(device, non_blocking=True), negative.to(device, non_blocking=True)
