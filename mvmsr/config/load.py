@@ -43,12 +43,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> TrainOptions:
     Raises:
         OptionsError: every problem at once, each with file, line, dotted key, value and what is accepted.
     """
+    return validate(*read_options(path, "train", overrides))
+
+
+def read_options(path: str | Path, command: str, overrides: Sequence[str]) -> tuple[dict[str, Any], Source]:
+    """The plain values of an options file of `mvmsr COMMAND`, with overrides, and where they stand.
+
+    Raises:
+        OptionsError: the file cannot be read or is another command's, or an override cannot be made.
+    """
     values, source = read_yaml(Path(path))
-    if wrong := other_command(values, "train", Path(path)):
+    if wrong := other_command(values, command, Path(path)):
         raise OptionsError([Problem(str(path), "", wrong)])
     for assignment in overrides:
         apply_override(values, assignment, source)
-    return validate(values, source)
+    return values, source
 
 
 def validate(values: dict[str, Any], source: Source) -> TrainOptions:

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mvmsr.config.errors import OptionsError, Problem
-from mvmsr.config.kinds import other_command
-from mvmsr.config.load import problems_of
+from mvmsr.config.load import problems_of, read_options
 from mvmsr.config.schema import Component, Count, FileName, HomePath, Optimizer, Positive, Section, _text
-from mvmsr.config.yaml_source import Keys, Source, apply_override, read_yaml
+from mvmsr.config.yaml_source import Keys, Source, read_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Level = Annotated[float, Field(gt=0)]
@@ -134,11 +133,7 @@ def load_nmd(path: str | Path, overrides: Sequence[str] = ()) -> NMDOptions:
     Raises:
         OptionsError: every problem at once, each with file, line, dotted key, value and what is accepted.
     """
-    values, source = read_yaml(Path(path))
-    if wrong := other_command(values, "train-nmd", Path(path)):
-        raise OptionsError([Problem(str(path), "", wrong)])
-    for assignment in overrides:
-        apply_override(values, assignment, source)
+    values, source = read_options(path, "train-nmd", overrides)
     try:
         options = NMDOptions.model_validate(values)
     except ValidationError as error:
