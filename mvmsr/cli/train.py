@@ -59,26 +59,11 @@ def command(
             return
         options = load(opt, overrides or ())
 
-    from mvmsr.data.layouts import LayoutError
-    from mvmsr.data.packing import PairError
-    from mvmsr.engine.checkpoint import CheckpointError
-    from mvmsr.engine.distributed import OtherProcessError
+    from mvmsr.cli.train_failures import FAILURES
     from mvmsr.engine.distributed_setup import is_first
-    from mvmsr.engine.guard import NonFiniteLossError
-    from mvmsr.engine.memory import NotEnoughMemoryError
-    from mvmsr.engine.rehearsal import SetupError
-    from mvmsr.engine.run_dir import RunExistsError
-    from mvmsr.engine.run_lock import RunBusyError
     from mvmsr.engine.stop import Stopped
-    from mvmsr.inference.weights import WeightsError
-    from mvmsr.pretrained import MissingWeights
 
-    failures = (
-        *(OptionsError, SetupError, LayoutError, PairError, MissingWeights, WeightsError, RunExistsError),
-        RunBusyError,
-        *(NonFiniteLossError, NotEnoughMemoryError, CheckpointError, OtherProcessError),
-    )
-    with shown_as_messages(*failures):
+    with shown_as_messages(*FAILURES):
         if dry_run:
             from mvmsr.engine.dry_run import dry_run as show
 

@@ -42,21 +42,11 @@ def command(
     with shown_as_messages(OptionsError):
         options = load_nmd(opt, overrides or ())
 
-    from mvmsr.data.layouts import LayoutError
-    from mvmsr.data.packing import PairError
-    from mvmsr.engine.checkpoint import CheckpointError
-    from mvmsr.engine.guard import NonFiniteLossError
+    from mvmsr.cli.train_failures import NMD_FAILURES
     from mvmsr.engine.nmd_training import train_nmd
-    from mvmsr.engine.rehearsal import SetupError
-    from mvmsr.engine.run_dir import RunExistsError
-    from mvmsr.engine.run_lock import RunBusyError
     from mvmsr.engine.stop import Stopped
 
-    failures = (
-        *(OptionsError, SetupError, LayoutError, PairError, RunExistsError),
-        *(RunBusyError, NonFiniteLossError, CheckpointError),
-    )
-    with shown_as_messages(*failures):
+    with shown_as_messages(*NMD_FAILURES):
         if dry_run:
             from mvmsr.engine.nmd_dry_run import nmd_dry_run
 
