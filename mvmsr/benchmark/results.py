@@ -206,9 +206,11 @@ def machine(device: str | None = None) -> dict[str, Any]:
     """What the scores were computed on."""
     import torch
 
+    from mvmsr.hardware import processor_name
+
     described: dict[str, Any] = {
         "system": platform.platform(),
-        "processor": platform.machine(),
+        "processor": processor_name(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device or "cpu",

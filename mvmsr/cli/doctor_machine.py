@@ -206,11 +206,9 @@ def _device_name(device: torch.device) -> str:
 
         major, minor = torch.cuda.get_device_capability(device)
         return f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    from mvmsr.hardware import processor_name
+
+    return processor_name()
 
 
 def _torchvision_fits() -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from mvmsr.benchmark.results import (
 )
 from mvmsr.benchmark.run import is_complete
 from mvmsr.benchmark.table import grids, rich_tables, to_markdown
+from mvmsr.hardware import processor_name
 from mvmsr.metrics import MissingMetric, Niqe, Psnr, Ssim, make_protocol
 from mvmsr.report.benchmark_page import build_benchmark_report
 
@@ -53,6 +54,7 @@ def test_document() -> None:
     assert document["protocol"]["crop_border"] == 4
     assert document["versions"]["torch"]
     assert document["machine"]["device"] == "cpu"
+    assert document["machine"]["processor"] == processor_name()
     bicubic, mine = document["means"]
     expected = {"method": "bicubic", "set": "Set5", "psnr": 25.0, "niqe": 8.0, "lpips": None, "seconds": 0.5}
     assert bicubic == {**expected, "images": 2, "failed": 0}
