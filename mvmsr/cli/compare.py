@@ -1,4 +1,4 @@
-"""`mvmsr compare`: benchmark results side by side, and how sure their differences are."""
+"""`mvmsr compare`: benchmark results side by side, and how certain their differences are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def command(
         typer.Option("-o", "--out", help="Folder for results.json, results.csv and comparison.md."),
     ] = None,
 ) -> None:
-    """Compare methods picture by picture; exits 1 where results follow different protocols or cannot be compared."""
+    """Compare methods image by image; exits 1 if results follow different protocols or cannot be compared."""
     from mvmsr.benchmark.compare import compare_files
     from mvmsr.benchmark.results import ResultsError, to_csv, write_results, write_text
     from mvmsr.benchmark.statistics_table import statistics_markdown, statistics_table

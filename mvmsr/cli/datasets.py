@@ -12,10 +12,10 @@ app = typer.Typer(help="List, prepare and check data sets.", no_args_is_help=Tru
 @app.command("list")
 def list_sets(
     data_root: Path | None = typer.Option(
-        None, "--data-root", help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."
+        None, "--data-root", help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."
     ),
 ) -> None:
-    """Show the data sets that `prepare` knows, where they come from, and which of them are there."""
+    """Show the data sets that `prepare` knows, where they come from, and which are present."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -42,13 +42,13 @@ def list_sets(
 def prepare(
     name: str = typer.Argument(..., help="A name from `mvmsr datasets list`."),
     data_root: Path | None = typer.Option(
-        None, "--data-root", help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."
+        None, "--data-root", help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."
     ),
     source: Path | None = typer.Option(
-        None, "--from", help="A folder that you have: it is checked and linked instead of downloading."
+        None, "--from", help="A folder you already have: it is checked and linked instead of downloading."
     ),
 ) -> None:
-    """Download a data set (or take a folder that you have), check it, and put it where options files look."""
+    """Download a data set (or use a folder you already have), check it, and put it where options files look."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -76,12 +76,12 @@ def prepare(
 def check(
     folder: Path = typer.Argument(..., help="A data set's folder, or its name below the data root."),
     scale: int = typer.Option(4, min=1, help="Factor between low quality and ground truth."),
-    decode: bool = typer.Option(False, help="Read every picture whole, not its header only."),
+    decode: bool = typer.Option(False, help="Decode every image, instead of only reading its header."),
     data_root: Path | None = typer.Option(
-        None, "--data-root", help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."
+        None, "--data-root", help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."
     ),
 ) -> None:
-    """Tell a folder's layout, its number of pairs, and its problems; exit status 1 where there are any."""
+    """Show a folder's layout, its number of pairs, and its problems; exits 1 if there are any."""
     from rich.console import Console
 
     from mvmsr.cli.errors import shown_as_messages

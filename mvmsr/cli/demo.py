@@ -1,4 +1,4 @@
-"""`mvmsr demo`: train, benchmark, upscale and report, small, on the pictures that come with scikit-image."""
+"""`mvmsr demo`: a small training, benchmark, upscale and report on scikit-image's sample images."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ HELD_OUT = ("astronaut.png", "chelsea.png", "camera.png")
 
 
 def command(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for everything that the demo makes.")] = Path(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for everything the demo writes.")] = Path(
         "demo_output"
     ),
     iterations: Annotated[
         Optional[int],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
-        typer.Option(min=1, help="Train for another number of iterations.", show_default="1200"),
+        typer.Option(min=1, help="Number of training iterations.", show_default="1200"),
     ] = None,
 ) -> None:
-    """Train a small MvM model for a few minutes, compare it with bicubic, upscale a picture, write a report."""
+    """Train a small MvM model for a few minutes, compare it with bicubic, upscale an image, and write a report."""
     import time
 
     from rich.console import Console

@@ -17,7 +17,7 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets.")
+        Path | None, typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets.")
     ] = None,
     weights_dir: Annotated[
         Path | None, typer.Option(help="Folder of pretrained files; also $MVMSR_WEIGHTS_DIR.")
@@ -26,15 +26,15 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="First download missing weights, by a name as shown (alexnet) or `all`. Several.",
+            help="First download missing weights, by a name as shown (alexnet) or `all`. May be repeated.",
         ),
     ] = None,
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure for a few seconds.")] = True,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure the speed for a few seconds.")] = True,
     data: Annotated[
         bool,
         typer.Option(
             "--data/--no-data",
-            help="Of a RUN: look at its pictures, too: pairs, sizes, duplicates, benchmark pictures among them.",
+            help="For a RUN, also check its images: pairs, sizes, duplicates, benchmark images among them.",
         ),
     ] = True,
 ) -> None:

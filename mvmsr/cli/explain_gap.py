@@ -1,4 +1,4 @@
-"""`mvmsr explain-gap`: which way of measuring gives the figure in a paper."""
+"""`mvmsr explain-gap`: which way of measuring gives a paper's figures."""
 
 from __future__ import annotations
 
@@ -31,25 +31,23 @@ class SeveralTargets(TyperCommand):
 
 
 def command(
-    target: Annotated[
-        list[str], typer.Option(help="psnr=26.00 or ssim=0.7027, with the digits of the paper. One or both.")
-    ],
+    target: Annotated[list[str], typer.Option(help="psnr=26.00 or ssim=0.7027, with the paper's digits. One or both.")],
     set_name: Annotated[str, typer.Option("--set", help="A set below the data root, or a folder.")],
     method: Annotated[str, typer.Option(help="bicubic, a weights file, a run directory, or images:DIR.")] = "bicubic",
     data_root: Annotated[
         Optional[str],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
-        typer.Option(help="Folder of the sets; else $MVMSR_DATA_ROOT, else ./datasets."),
+        typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets."),
     ] = None,
-    scale: Annotated[int, typer.Option(min=1, help="Magnification.")] = 4,
+    scale: Annotated[int, typer.Option(min=1, help="Upscaling factor.")] = 4,
     top: Annotated[int, typer.Option(min=1, help="How many conventions to show.")] = 10,
     json: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(dir_okay=False, help="Write every convention and its figures here."),
+        typer.Option(dir_okay=False, help="Write every convention and its figures to this file."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
 ) -> None:
-    """Try every convention of PSNR and SSIM and name those that give a paper's figure.
+    """Try every convention of PSNR and SSIM and name those that give a paper's figures.
 
     Exits 0 where one gives all targets to their digits, 1 where none does or a picture fails, 2 for a wrong question.
     """

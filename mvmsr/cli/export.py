@@ -25,26 +25,30 @@ class Target(str, Enum):
 def command(
     model: Annotated[str, typer.Argument(help="Weights file, run directory or built-in name.")],
     to: Annotated[
-        Target, typer.Option("--to", help="pth is BasicSR's layout; safetensors is our own, self-describing one.")
+        Target, typer.Option("--to", help="pth is BasicSR's layout; safetensors is mvmsr's own, self-describing one.")
     ],
     out: Annotated[
         Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
         typer.Option(
-            "-o", "--out", help="The file to write; without it NAME.pth, .safetensors, .pt or .onnx in this folder."
+            "-o",
+            "--out",
+            help="The file to write; by default NAME.pth, .safetensors, .pt or .onnx in the current folder.",
         ),
     ] = None,
     arch: Annotated[
         str | None,
-        typer.Option(help='For plain state files: the network, as SRResNet or {"type": "SRResNet", "num_block": 16}.'),
+        typer.Option(
+            help='For plain state files: the network, such as SRResNet or {"type": "SRResNet", "num_block": 16}.'
+        ),
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16 (safetensors).")] = False,
     card: Annotated[
         Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
-        typer.Option(help="Model card to put in, YAML (safetensors, pth): title, good_for, trained_on, scores, ..."),
+        typer.Option(help="Model card to include, YAML (safetensors, pth): title, good_for, trained_on, scores, ..."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a model in another format, and check that it still gives the same pictures."""
+    """Write a model in another format, and check that it still gives the same images."""
     from mvmsr.inference.export import FORMATS, export, parse_arch
     from mvmsr.inference.model_card import read_card
     from mvmsr.inference.weights import WeightsError, find_weights, load_generator

@@ -1,4 +1,4 @@
-"""`mvmsr models`: which networks and weights there are, and what a weights file holds."""
+"""`mvmsr models`: the available networks and weights, and what a weights file holds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def list_models() -> None:
 @app.command("info")
 def info_command(
     file: Annotated[str, typer.Argument(help="Weights file, run directory or built-in name.")],
-    size: Annotated[int, typer.Option(help="Side of the input that multiply-adds are counted for.")] = 128,
+    size: Annotated[int, typer.Option(help="Side of the input for which multiply-adds are counted.")] = 128,
 ) -> None:
     """Show what a weights file holds, and what running it costs."""
     from mvmsr.archs.flops import multiply_adds

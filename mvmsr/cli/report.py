@@ -21,14 +21,14 @@ def command(
     ] = None,
     results: Annotated[
         list[Path] | None,
-        typer.Option("--results", help="A results.json of `mvmsr test` to show beside runs. Several."),
+        typer.Option("--results", help="A results.json of `mvmsr test` to show beside runs. May be repeated."),
     ] = None,
     data_root: Annotated[
         str | None,
-        typer.Option(help="Folder of a benchmark's sets, for originals; else $MVMSR_DATA_ROOT, else ./datasets."),
+        typer.Option(help="Folder of a benchmark's sets, for the originals; default: $MVMSR_DATA_ROOT or ./datasets."),
     ] = None,
 ) -> None:
-    """Write one HTML file: curves, scores, pictures and options of runs, or the pictures and scores of a benchmark."""
+    """Write one HTML file: curves, scores, images and options of runs, or the images and scores of a benchmark."""
     from rich.console import Console
 
     from mvmsr.cli.errors import shown_as_messages

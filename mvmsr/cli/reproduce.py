@@ -1,4 +1,4 @@
-"""`mvmsr reproduce`: the paper's tables 3 and 5 again."""
+"""`mvmsr reproduce`: reproduces the paper's tables 3 and 5."""
 
 from __future__ import annotations
 
@@ -36,36 +36,37 @@ class SeveralRows(TyperCommand):
 def command(
     table: Annotated[str, typer.Argument(help="table3 (backbones, GAN or MvM) or table5 (perceptual terms).")],
     budget: Annotated[
-        Literal["cpu", "paper"], typer.Option(help="cpu: small runs for two cores; paper: its scale, for a GPU.")
+        Literal["cpu", "paper"],
+        typer.Option(help="cpu: small runs for two cores; paper: the paper's scale, for a GPU."),
     ] = "cpu",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of every row, with seeds 0, 1, ...")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs per row, with seeds 0, 1, ...")] = 1,
     out: Annotated[
         Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
         typer.Option(help="Folder for runs, scores and the table.", show_default="results/TABLE_BUDGET"),
     ] = None,
     only: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Train these rows alone (srresnet_gan, ...; b to g). Several."),
+        typer.Option(help="Train only these rows (srresnet_gan, ...; b to g). One or more."),
     ] = None,
     data_root: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."),
+        typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."),
     ] = None,
     overrides: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--set", help="Override one option of every training; nmd.KEY=... of row F's discriminator."),
+        typer.Option("--set", help="Override one option of every training run; nmd.KEY=... for row F's discriminator."),
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done and what it costs, and stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done and what it costs, then stop.")] = False,
     options: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder of the options files.", show_default="options/reproduce"),
     ] = None,
     document: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(dir_okay=False, help="Also put the table into this Markdown file, in its own section."),
+        typer.Option(dir_okay=False, help="Also write the table into its own section of this Markdown file."),
     ] = None,
 ) -> None:
-    """Train what is missing of a table, benchmark it on the four sets, and compare it with what is published.
+    """Train the missing rows of a table, benchmark them on the four sets, and compare them with the published figures.
 
     Can be stopped at any time; the same command goes on from there. Exits 0 only when every row is done.
     """

@@ -36,18 +36,18 @@ def command(
     method: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
-            help="bicubic, a weights file, a run directory, onnx:FILE or images:DIR; LABEL=... names it. Several."
+            help="bicubic, a weights file, a run directory, onnx:FILE or images:DIR; LABEL=... names it. One or more."
         ),
     ] = None,
     set_names: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Sets below the data root, or folders. Several.", show_default="Set5"),
+        typer.Option(help="Sets below the data root, or folders. One or more.", show_default="Set5"),
     ] = None,
     metrics: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             help="psnr, ssim, consistency, lpips, lpips_vgg, st_lpips, st_lpips_vgg, niqe, niqe_y; pyiqa:NAME for one "
-            "of pyiqa's; psnr_rgb, ssim_y_float, ... by another protocol. Several.",
+            "of pyiqa's; psnr_rgb, ssim_y_float, ... under another protocol. One or more.",
             show_default="psnr ssim",
         ),
     ] = None,
@@ -57,20 +57,20 @@ def command(
     ] = None,
     data_root: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the sets; else $MVMSR_DATA_ROOT, else ./datasets."),
+        typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets."),
     ] = None,
     out: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Folder for results.json, .csv, .md and .tex, pictures, plots and report.html."),
+        typer.Option(help="Folder for results.json, .csv, .md and .tex, images, plots and report.html."),
     ] = None,
     json: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(dir_okay=False, help="Also write results.json here."),
     ] = None,
-    scale: Annotated[Optional[int], typer.Option(help="Magnification.", show_default="4")] = None,  # noqa: UP045
+    scale: Annotated[Optional[int], typer.Option(help="Upscaling factor.", show_default="4")] = None,  # noqa: UP045
     lq: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="make the low-quality pictures by MATLAB's bicubic, or take each set's file."),
+        typer.Option(help="make: create the low-quality images with MATLAB's bicubic; file: use each set's own."),
     ] = None,
     device: Annotated[Optional[str], typer.Option(help="auto, cuda, mps or cpu.")] = None,  # noqa: UP045
     precision: Annotated[
@@ -79,13 +79,13 @@ def command(
     ] = None,
     weights_dir: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Where metrics look for pretrained files first; also $MVMSR_WEIGHTS_DIR."),
+        typer.Option(help="Folder searched first for pretrained weights of metrics; also $MVMSR_WEIGHTS_DIR."),
     ] = None,
     save_images: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option(
             "--save-images/--no-save-images",
-            help="Write every restored picture below OUT/images, where the report finds them.",
+            help="Write every restored image below OUT/images, where the report finds it.",
             show_default="with --out",
         ),
     ] = None,
@@ -95,18 +95,18 @@ def command(
     ] = True,
     allow_missing: Annotated[
         Optional[bool],  # noqa: UP045
-        typer.Option("--allow-missing", help="A metric whose weights are missing is no failure."),
+        typer.Option("--allow-missing", help="Do not fail if a metric's weights are missing."),
     ] = None,
     workers: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Threads that read and score pictures; auto is as many as torch computes with, at most 8."),
+        typer.Option(help="Threads that read and score images; auto is as many as torch uses, at most 8."),
     ] = None,
     restart: Annotated[
         Optional[bool],  # noqa: UP045
-        typer.Option("--restart", help="Measure everything again; else what OUT/partial.jsonl holds is taken over."),
+        typer.Option("--restart", help="Measure everything again instead of reusing the scores in OUT/partial.jsonl."),
     ] = None,
 ) -> None:
-    """Score methods on benchmark sets; exits 0 only when all that was asked for was done.
+    """Score methods on benchmark sets; exits 0 only if everything requested was done.
 
     With --out, scores are kept as they come: the same command goes on where it was stopped.
     """

@@ -14,13 +14,13 @@ def command(
     opt: Annotated[Path, typer.Option("-opt", "--opt", help="Options file, such as options/train/....yml.")],
     overrides: Annotated[
         Optional[list[str]],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
-        typer.Option("--set", help="Override one option: --set train.optim_g.lr=2e-4. Several."),
+        typer.Option("--set", help="Override one option: --set train.optim_g.lr=2e-4. May be repeated."),
     ] = None,
     auto_resume: Annotated[
         bool, typer.Option("--auto-resume", help="Continue from the run's newest checkpoint, if it has one.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and build everything, show sizes and cost, and stop.")
+        bool, typer.Option("--dry-run", help="Check and build everything, show sizes and cost, then stop.")
     ] = False,
     verify_resume: Annotated[
         Optional[int],  # noqa: UP045
@@ -28,16 +28,16 @@ def command(
             "--verify-resume",
             metavar="K",
             min=1,
-            help="Make K iterations from a checkpoint of the run again, say whether they are the same bit for bit, and "
-            "stop; the run is left as it is.",
+            help="Repeat K iterations from a checkpoint of the run, report whether they are identical bit for bit, and "
+            "stop. The run is not changed.",
         ),
     ] = None,
     data_root: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the data sets; else $MVMSR_DATA_ROOT, else ./datasets."),
+        typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."),
     ] = None,
 ) -> None:
-    """Train a model from a YAML options file; Ctrl-C saves before it leaves."""
+    """Train a model from a YAML options file; Ctrl-C saves before exiting."""
     import os
 
     from rich.console import Console

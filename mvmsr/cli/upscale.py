@@ -1,4 +1,4 @@
-"""`mvmsr upscale`: enlarges picture files."""
+"""`mvmsr upscale`: upscales image files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REMEDY = "these formats are not taken from folders; convert them to PNG or JPEG
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C came while pictures were enlarged.
+    """Ctrl-C came while images were being upscaled.
 
     Attributes:
         done: how many are finished.
@@ -42,47 +42,51 @@ class Stopped(KeyboardInterrupt):
 
 
 def command(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Pictures, folders of pictures, or globs.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, folders of images, or globs.")],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder of the results; of one picture also its file.")
+        Path, typer.Option("-o", "--out", help="Folder for the results; for a single image also a file name.")
     ] = Path("upscaled"),
     model: Annotated[
         str | None,
         typer.Option(
-            help="mvm: crisp, the default. psnr: softer and nearest to the truth. fast: almost as good in a quarter of "
+            help="mvm: crisp, the default. psnr: softer, closest to the original. fast: almost as good in a quarter of "
             "the time. bicubic: no network. Or a weights file (.safetensors, .pth, .onnx) or a run directory."
         ),
     ] = None,
     tile: Annotated[
-        str, typer.Option(help="Side of the tiles in input pixels; `auto` fits the memory, 0 takes pictures whole.")
+        str, typer.Option(help="Side of the tiles in input pixels; `auto` fits the memory, 0 disables tiling.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
     format_: Annotated[
-        Format, typer.Option("--format", help="Format of the results; `keep` is that of each input.")
+        Format, typer.Option("--format", help="Format of the results; `keep` uses each input's.")
     ] = Format.keep,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95,
-    suffix: Annotated[str, typer.Option(help="Put behind the name of each result, such as _x4.")] = "",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
+    suffix: Annotated[str, typer.Option(help="Appended to the name of each result, such as _x4.")] = "",
     outscale: Annotated[
-        float | None, typer.Option(help="Final factor; other factors than the network's are reached by resizing.")
+        float | None, typer.Option(help="Final factor; factors other than the network's are reached by resizing.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
-    skip_done: Annotated[bool, typer.Option("--skip-done", help="Pass over inputs whose results exist.")] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into the folders in folders.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
+    skip_done: Annotated[bool, typer.Option("--skip-done", help="Skip inputs whose results exist.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
     max_memory: Annotated[
-        str | None, typer.Option(help="What this process may hold, such as 2G or 800M; chooses the tiles.")
+        str | None, typer.Option(help="Memory limit of this process, such as 2G or 800M; sets the tile size.")
     ] = None,
     max_pixels: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Most pixels that an input may declare; without it, 2**28 and what its length allows."
+            min=1,
+            help="Most pixels that an input may declare; by default 2**28 and what its file size makes plausible.",
         ),
     ] = None,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average eight turned versions: a little better, eight times the time.")
+        bool,
+        typer.Option(
+            "--ensemble", help="Average eight rotated and mirrored versions: slightly better, eight times slower."
+        ),
     ] = False,
 ) -> None:
-    """Enlarge pictures; transparency, 16 bits, grey, colour profile and EXIF stay."""
+    """Upscale images; transparency, 16 bits, greyscale, colour profile and EXIF are kept."""
     console = Console(stderr=True, emoji=False)
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]

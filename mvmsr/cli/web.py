@@ -1,4 +1,4 @@
-"""`mvmsr web`: a page in the browser on which people enlarge a picture."""
+"""`mvmsr web`: a web page for upscaling images."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ def command(
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to serve on; 127.0.0.1 is reachable from this machine alone, 0.0.0.0 from all.")
+        str, typer.Option(help="Address to serve on; 127.0.0.1 is reachable only from this machine, 0.0.0.0 from all.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 7860,
     share: Annotated[
-        bool, typer.Option("--share", help="Make a public address too, through a tunnel of gradio's makers.")
+        bool, typer.Option("--share", help="Also create a public address, through a tunnel of gradio's makers.")
     ] = False,
-    max_upload: Annotated[str, typer.Option(help="Largest file, such as 64M.")] = "64M",
+    max_upload: Annotated[str, typer.Option(help="Largest upload, such as 64M.")] = "64M",
     max_pixels: Annotated[
-        str, typer.Option(help="Largest picture, such as 4M (millions); results have at most 16 times as many.")
+        str,
+        typer.Option(help="Most pixels of an image, such as 4M (millions); results may have at most 16 times as many."),
     ] = "4M",
-    max_seconds: Annotated[float, typer.Option(help="Longest work on one picture.")] = 300.0,
-    queue: Annotated[int, typer.Option(min=1, help="Pictures that may wait; one is worked on at a time.")] = 8,
+    max_seconds: Annotated[float, typer.Option(help="Longest processing time for one image, in seconds.")] = 300.0,
+    queue: Annotated[int, typer.Option(min=1, help="Images that may wait; one is processed at a time.")] = 8,
     tile: Annotated[
-        str, typer.Option(help="Side of the tiles in input pixels; `auto` fits the memory, 0 takes pictures whole.")
+        str, typer.Option(help="Side of the tiles in input pixels; `auto` fits the memory, 0 disables tiling.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
 ) -> None:
-    """Serve a page on which a picture is dropped, enlarged, compared and downloaded."""
+    """Serve a web page on which images are upscaled, compared and downloaded."""
     console = Console(stderr=True, emoji=False)
     if importlib.util.find_spec("gradio") is None:
         console.print(f"[red]error[/] {plain(_WITHOUT)}", soft_wrap=True)
