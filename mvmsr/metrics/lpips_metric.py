@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,12 +21,45 @@ from mvmsr.pretrained import locate
 from mvmsr.registry import METRICS
 
 _TRUNKS = {"alex": "alexnet", "vgg": "vgg16"}
-_SMALLEST_SIDE = {"alex": 31, "vgg": 16}
-"""Below these sides a pooling layer of the trunk has no output."""
+
+
+class LpipsDistance(Metric):
+    """What LPIPS and ST-LPIPS share: a network's distance of whole RGB pictures in [-1, 1].
+
+    Subclasses set `net`, `device` and `network`.
+    """
+
+    higher_is_better = False
+    title: ClassVar[str]
+    """Its name in messages."""
+    smallest_side: ClassVar[dict[str, int]]
+    """The smallest side of a picture that a net can score, by net."""
+    net: str
+    device: torch.device
+    network: nn.Module
+
+    def __call__(self, sr: np.ndarray, gt: np.ndarray | None, protocol: Protocol) -> float:
+        """The distance of two pictures (H, W, 3) uint8; nan where `limitation` gives a reason.
+
+        Raises:
+            ValueError: `gt` is missing or of another size.
+        """
+        sr, gt = same_size(self.name, sr, gt)
+        if self.limitation(sr.shape[0], sr.shape[1], protocol) is not None:
+            return float("nan")
+        with torch.inference_mode():
+            return float(self.network(to_signed(sr).to(self.device), to_signed(gt).to(self.device)))
+
+    def limitation(self, height: int, width: int, protocol: Protocol) -> str | None:
+        """Why a picture of this size has no score."""
+        smallest = self.smallest_side[self.net]
+        if min(height, width) < smallest:
+            return f"{self.title} ({self.net}) needs {smallest} px a side; the picture is {width}x{height}"
+        return None
 
 
 @METRICS.register("lpips")
-class Lpips(Metric):
+class Lpips(LpipsDistance):
     """LPIPS of whole RGB pictures in [-1, 1]; lower is better, equal pictures give 0.
 
     The protocol's colour and border do not apply: the literature scores whole RGB pictures.
@@ -41,7 +74,8 @@ class Lpips(Metric):
         ValueError: an unknown net, or weights of another network.
     """
 
-    higher_is_better = False
+    title = "LPIPS"
+    smallest_side: ClassVar = {"alex": 31, "vgg": 16}  # below, a pooling layer of the trunk has no output
 
     def __init__(
         self, net: Literal["alex", "vgg"] = "alex", device: str = "auto", weights_dir: str | Path | None = None
@@ -54,25 +88,6 @@ class Lpips(Metric):
         trunk = locate(_TRUNKS[net], weights_dir=weights_dir)
         self.device = pick_device(device)
         self.network = load_network(net, trunk).to(self.device)
-
-    def __call__(self, sr: np.ndarray, gt: np.ndarray | None, protocol: Protocol) -> float:
-        """LPIPS of two pictures (H, W, 3) uint8; nan where `limitation` gives a reason.
-
-        Raises:
-            ValueError: `gt` is missing or of another size.
-        """
-        sr, gt = same_size(self.name, sr, gt)
-        if self.limitation(sr.shape[0], sr.shape[1], protocol) is not None:
-            return float("nan")
-        with torch.inference_mode():
-            return float(self.network(to_signed(sr).to(self.device), to_signed(gt).to(self.device)))
-
-    def limitation(self, height: int, width: int, protocol: Protocol) -> str | None:
-        """Why a picture of this size has no LPIPS."""
-        smallest = _SMALLEST_SIDE[self.net]
-        if min(height, width) < smallest:
-            return f"LPIPS ({self.net}) needs {smallest} px a side; the picture is {width}x{height}"
-        return None
 
 
 def load_network(net: str, trunk: Path) -> nn.Module:
