@@ -9,13 +9,19 @@ from types import FrameType
 
 
 def launch_process(command: Sequence[str]) -> int:
-    """Run a command in the foreground; SIGINT and SIGTERM reach it, and its end is waited for."""
+    """Run a command in the foreground; SIGINT, SIGTERM and SIGHUP reach it, and its end is waited for.
+
+    A SIGHUP that is ignored stays so: that is what `nohup` asks for.
+    """
     process = subprocess.Popen(list(command))
 
     def forward(number: int, frame: FrameType | None) -> None:
         process.send_signal(number)
 
-    before = signal.signal(signal.SIGTERM, forward)
+    numbers = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, forward) for number in numbers}
     try:
         while True:
             try:
@@ -24,4 +30,5 @@ def launch_process(command: Sequence[str]) -> int:
             except KeyboardInterrupt:  # the terminal sent it to the training too, which saves and leaves
                 continue
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

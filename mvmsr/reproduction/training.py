@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 Launch = Callable[[Sequence[str]], int]
 """Runs a command to its end and returns its exit status."""
-_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_STOPPED = [128 + getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Exit statuses of a training that a signal ended; Windows has no SIGHUP."""
 
 
 class Interrupted(Exception):

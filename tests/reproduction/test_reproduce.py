@@ -221,9 +221,11 @@ def test_a_row_without_its_discriminator_is_not_tried(settings: Settings) -> Non
     assert failed["f_seed0"].startswith("its discriminator is missing")
 
 
-def test_a_stopped_training_stops_everything(settings: Settings) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", *(["SIGHUP"] if hasattr(signal, "SIGHUP") else [])])
+def test_a_stopped_training_stops_everything(name: str, settings: Settings) -> None:
+    status = 128 + getattr(signal, name)
     with pytest.raises(Interrupted, match="the same command goes on"):
-        train_missing(plan(settings), launch=lambda command: 130)
+        train_missing(plan(settings), launch=lambda command: status)
 
 
 def test_seeds_are_runs_of_their_own(settings: Settings) -> None:
@@ -394,9 +396,10 @@ def test_a_command_in_a_process_of_its_own_returns_its_status() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_signal_reaches_the_training_and_its_end_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_reaches_the_training_and_its_end_is_waited_for(name: str, tmp_path: Path) -> None:
     child = (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved'), sys.exit(143))); "
+        f"import signal, sys, time; signal.signal(signal.{name}, lambda n, _: (print('saved'), sys.exit(128 + n))); "
         f"open({str(tmp_path / 'ready')!r}, 'w'); time.sleep(60)"
     )
     parent = (
@@ -407,9 +410,9 @@ def test_a_signal_reaches_the_training_and_its_end_is_waited_for(tmp_path: Path)
     deadline = time.monotonic() + 120
     while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(getattr(signal, name))
     printed, _ = process.communicate(timeout=60)
-    assert (process.returncode, printed) == (143, "saved\n")
+    assert (process.returncode, printed) == (128 + getattr(signal, name), "saved\n")
 
 
 def test_a_run_from_before_an_option_that_is_off_is_no_other_run(settings: Settings, launch) -> None:
