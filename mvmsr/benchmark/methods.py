@@ -17,7 +17,6 @@ from mvmsr.data.image_io import IMAGE_SUFFIXES
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair
 
-RUNS_FOLDER = Path("experiments")
 SPELLINGS = (
     "`bicubic`, a weights file, a run directory, the name of built-in weights, `onnx:FILE`, or `images:DIR` (each also "
     "as LABEL=...)"
@@ -122,11 +121,9 @@ def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "
         if not file.is_file():
             raise MethodError(f"method {spec!r}: there is no file {file}")
         return Method(label or file.stem, file, lambda: _open_onnx(file, scale, device))
-    from mvmsr.inference.weights import WeightsError, find_weights
+    from mvmsr.inference.weights import WeightsError, find_weights, in_runs_folder
 
-    path = Path(spec).expanduser()
-    if not path.exists() and (RUNS_FOLDER / spec).is_dir():
-        path = RUNS_FOLDER / spec
+    path = in_runs_folder(Path(spec).expanduser())
     try:
         weights = find_weights(path if path.exists() else spec)
     except WeightsError as error:

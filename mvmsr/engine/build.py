@@ -37,7 +37,7 @@ from mvmsr.engine.step import Networks
 from mvmsr.engine.updates import Player
 from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
 from mvmsr.inference.failures import why
-from mvmsr.inference.weights import WeightsError, builtin_names, find_weights, load_state
+from mvmsr.inference.weights import WeightsError, find_weights, load_state
 from mvmsr.losses.term import Term
 from mvmsr.registry import ARCHS, DATASETS, LOSSES
 
@@ -287,7 +287,7 @@ def _load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> No
             continue
         paths, is_judge = options.path, name == "discriminator"
         try:
-            path = find_weights(_named_run(given, options.path.experiments_root))
+            path = find_weights(given, Path(paths.experiments_root))
             state = load_state(path, prefer=paths.param_key_d if is_judge else paths.param_key_g)
         except WeightsError as error:
             raise options.error(("path", option), str(error)) from error
@@ -306,16 +306,6 @@ def _load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> No
             )
             raise options.error(("path", option), message) from error
         log.info("Loaded %s from %s%s", name, path, f" ({left})" if left.missing_keys or left.unexpected_keys else "")
-
-
-def _named_run(given: str, experiments_root: str) -> str:
-    """The folder of the run of that name below `experiments_root`; `given` itself where there is none.
-
-    What exists under that very path comes first, and so do the names of built-in models.
-    """
-    below = Path(experiments_root) / given
-    is_name = len(Path(given).parts) == 1 and given not in builtin_names()
-    return str(below) if is_name and not Path(given).exists() and (below / "weights").is_dir() else given
 
 
 def _what_fits(state: dict[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:

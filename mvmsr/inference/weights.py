@@ -106,10 +106,10 @@ def load_state(path: str | Path, prefer: str = "params_ema") -> dict[str, Tensor
     return read_state(existing(path), prefer)[1]
 
 
-def find_weights(path_or_name: str | Path) -> Path:
+def find_weights(path_or_name: str | Path, runs_folder: Path | None = None) -> Path:
     """The weights file that a user means: a built-in name, a file, or a run directory (its newest weights).
 
-    A run's name alone is sought in `experiments/`.
+    A run's name alone is sought in `runs_folder`, else in `experiments/`.
 
     A folder of a built-in's name, such as one for its results, does not hide it; `./NAME` means the folder.
 
@@ -118,7 +118,7 @@ def find_weights(path_or_name: str | Path) -> Path:
     """
     if str(path_or_name) in (names := builtin_names()):
         return BUILTIN_DIR / f"{path_or_name}.safetensors"
-    path = in_runs_folder(Path(path_or_name))
+    path = in_runs_folder(Path(path_or_name), runs_folder)
     if is_file(path):
         return path
     if len(path.name) < _LONGEST_NAME and path.is_dir():
@@ -138,10 +138,11 @@ def find_weights(path_or_name: str | Path) -> Path:
     )
 
 
-def in_runs_folder(path: Path) -> Path:
-    """The run of that name in `experiments/`, where nothing lies at the path itself."""
+def in_runs_folder(path: Path, runs_folder: Path | None = None) -> Path:
+    """The run of that name in `runs_folder`, else in `experiments/`, where nothing lies at the path itself."""
+    folders = (RUNS_FOLDER,) if runs_folder is None else (runs_folder, RUNS_FOLDER)
     try:
-        return path if path.exists() or not (RUNS_FOLDER / path).is_dir() else RUNS_FOLDER / path
+        return path if path.exists() else next((f / path for f in folders if (f / path).is_dir()), path)
     except (OSError, ValueError):  # no system has files of such names
         return path
 

@@ -167,6 +167,10 @@ def test_a_run_directory_gives_its_furthest_weights(
     assert find_weights(tmp_path / "run").stem == "run_g_1000"
     monkeypatch.setattr(weights_room, "RUNS_FOLDER", tmp_path)
     assert find_weights("run").stem == "run_g_1000"  # a name alone is sought among the runs
+    elsewhere = tmp_path / "elsewhere" / "run" / "other.safetensors"
+    save_weights(elsewhere, network.state_dict(), "SRResNet", ARGS, 4)
+    assert find_weights("run", tmp_path / "elsewhere") == elsewhere  # first among those of the caller
+    assert find_weights("run", tmp_path / "nowhere").stem == "run_g_1000"
 
 
 def test_built_in_names_are_found_and_suggested(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
