@@ -24,6 +24,14 @@ class ExactInputs(MixedPrecision):
         """As it is: float32."""
         return data
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a checkpoint's scale of losses, in float16."""
+        if self.scaler is not None:
+            # By a new scaler: the old one may hold that the gradients of a step that was broken off are unscaled
+            # already, and would refuse the next ones.
+            self.scaler = torch.amp.GradScaler(self.device)
+        super().load_state_dict(state_dict)
+
 
 def precision_plugin(precision: Precision, device: torch.device) -> Plugin:
     """What Fabric computes in, for its `plugins`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,13 @@ from tiny_runs import random_images, tiny_options
 
 from mvmsr.engine import build as build_module
 from mvmsr.engine.build import Experiment, build
+from mvmsr.engine.guard import NonFiniteLossError
 from mvmsr.engine.iteration import run_iteration
+from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.mixed_precision import ExactInputs
+from mvmsr.engine.run import Detour
+from mvmsr.engine.state import collect_state, restore_state
+from mvmsr.engine.step import Images
 
 
 @pytest.fixture
@@ -51,6 +58,18 @@ def test_an_overflow_in_float16_costs_one_step_and_no_run(half: Any) -> None:
     _values(experiment)
     assert all(torch.equal(a, b) for a, b in zip(before, generator.parameters, strict=True))
     assert experiment.fabric.strategy.precision.scaler.get_scale() < 2.0**60
+
+
+def test_float16_goes_on_from_a_checkpoint_after_a_step_that_was_broken_off(half: Any) -> None:
+    experiment = half(2.0**10, {})
+    means = RunningMeans()
+    state = copy.deepcopy(collect_state(experiment, means, {}, Detour(), {}))
+    images = random_images()
+    with pytest.raises(NonFiniteLossError):
+        run_iteration(experiment, [Images(images.lq * math.nan, images.gt, images.names)])
+    restore_state(experiment, means, state)
+    assert all(map(math.isfinite, _values(experiment).values()))
+    assert experiment.fabric.strategy.precision.scaler.get_scale() == 2.0**10
 
 
 def test_bfloat16_leaves_every_networks_pictures_as_they_are(pictures: Path, tmp_path: Path) -> None:
