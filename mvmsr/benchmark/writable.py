@@ -19,5 +19,5 @@ def check_folder(folder: Path) -> None:
         raise PlanError(f"{folder} cannot be made, {nearest} is a file; name another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise PlanError(
-            f"{folder} cannot be written, {nearest} may not be changed; mend its permissions or name another folder"
+            f"{folder} cannot be written, {nearest} may not be changed; correct its permissions or name another folder"
         )

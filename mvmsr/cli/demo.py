@@ -97,7 +97,7 @@ def _train(out: Path, iterations: int | None, console: Console) -> Path:
         try:
             return train(load(options, overrides), console=console).root
         except Stopped as stopped:
-            console.print("Stopped; the same command begins anew.")
+            console.print("Stopped; the same command starts over.")
             raise typer.Exit(stopped.exit_status) from stopped
 
 

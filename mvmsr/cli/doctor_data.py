@@ -46,7 +46,7 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
     gt_size = int(spec.args.get("gt_size", 96))
     entries, problems = audit(pairs, options.scale, gt_size)
     for problem in problems[:_SHOWN]:
-        remedy = "mend these pictures or take them out; training refuses to begin with them"
+        remedy = "repair these pictures or remove them; training does not start with them"
         yield Finding("Data", "training pictures", State.broken, problem, remedy)
     if len(problems) > _SHOWN:
         yield Finding("Data", "training pictures", State.broken, f"and {len(problems) - _SHOWN} more problems")

@@ -168,7 +168,7 @@ def room(data_root: Path | None = None) -> Iterator[Finding]:
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         free = shutil.disk_usage(existing).free
         state = State.ok if free >= _LITTLE_DISK else State.note
-        remedy = "" if state is State.ok else "make room: a run keeps several checkpoints (logger.keep_last)"
+        remedy = "" if state is State.ok else "free some space: a run keeps several checkpoints (logger.keep_last)"
         text = f"{free / _GIB:.1f} GiB free at {existing}"
         yield Finding("Room", name, state, text, remedy, {"bytes": free, "path": str(existing)})
 

@@ -40,7 +40,7 @@ def _options(root: Path) -> Finding:
             return Finding("Run", "options", State.ok, text, values={"total_iter": nmd.train.total_iter})
         options = load(root / "options.yml")
     except OptionsError as error:
-        remedy = "mend the file, or continue with the version that wrote it (see its first line)"
+        remedy = "repair the file, or continue with the version that wrote it (see its first line)"
         return Finding("Run", "options", State.broken, str(error), remedy)
     text = f"{options.network_g.type}, {len(options.train.terms)} loss terms, {options.train.total_iter:,} iterations"
     return Finding("Run", "options", State.ok, text, values={"total_iter": options.train.total_iter})
@@ -104,7 +104,7 @@ def _checkpoints(root: Path, logged: int) -> Iterator[Finding]:
         text = f"{len(good)} complete, by checksum; --auto-resume goes on from iteration {good[-1]:,}{lost}"
         yield Finding("Run", "checkpoints", State.ok, text, values={"iterations": good})
     elif not any(name.isdigit() for name in names):
-        yield Finding("Run", "checkpoints", State.note, "none yet; --auto-resume would begin anew")
+        yield Finding("Run", "checkpoints", State.note, "none yet; --auto-resume would start from the first iteration")
 
 
 def _weights(root: Path) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ def list_models() -> None:
     console.print(networks)
     console.print(
         "Besides these, --model takes any .pth or .safetensors file that spandrel reads (ESRGAN, Real-ESRGAN, SwinIR, "
-        "HAT, ...), a run directory or a run's name, and `bicubic`. `mvmsr models info NAME` tells all about one."
+        "HAT, ...), a run directory or a run's name, and `bicubic`. `mvmsr models info NAME` describes one."
     )
     for message in broken:
         Console(stderr=True, emoji=False).print(f"[red]broken[/] {plain(message)}", soft_wrap=True)

@@ -68,7 +68,7 @@ def command(
 ) -> None:
     """Train the missing rows of a table, benchmark them on the four sets, and compare them with the published figures.
 
-    Can be stopped at any time; the same command goes on from there. Exits 0 only when every row is done.
+    Can be stopped at any time; the same command resumes from there. Exits 0 only if every row is done.
     """
     from rich.console import Console
 
@@ -111,7 +111,9 @@ def command(
             console.print(f"{stopped}.", highlight=False)
             raise typer.Exit(stopped.exit_status) from stopped
         except KeyboardInterrupt as stop:  # while benchmarking
-            console.print("stopped; what is measured is kept, the same command goes on from there.", highlight=False)
+            console.print(
+                "stopped; the scores so far are kept, and the same command resumes from there.", highlight=False
+            )
             raise typer.Exit(130) from stop
         finally:
             bar.close()
@@ -139,8 +141,8 @@ def _show_plan(settings: Settings, runs: Any, console: Console) -> None:
     print_table(console, shown)
     missing = sum(not run.done or run.key in stale for run in runs)
     console.print(
-        f"{missing} of {len(runs)} runs are to be trained, then the finished rows benchmarked on Set5, Set14, BSD100 "
-        f"and Urban100 by two protocols; everything goes to {settings.out}",
+        f"{missing} of {len(runs)} runs remain to be trained; then the finished rows are benchmarked on Set5, Set14, "
+        f"BSD100 and Urban100 under two protocols; everything is written to {settings.out}",
         soft_wrap=True,
         highlight=False,
     )

@@ -108,7 +108,7 @@ def command(
 ) -> None:
     """Score methods on benchmark sets; exits 0 only if everything requested was done.
 
-    With --out, scores are kept as they come: the same command goes on where it was stopped.
+    With --out, scores are saved as they are computed: the same command resumes where it stopped.
     """
     from rich.console import Console
 
@@ -154,11 +154,11 @@ def command(
         _say(errors, str(error), "red")
         raise typer.Exit(2) from error
     except KeyboardInterrupt as stop:
-        kept = "; what is measured is kept, the same command goes on from there" if plan.out else ""
+        kept = "; the scores so far are kept, and the same command resumes from there" if plan.out else ""
         _say(errors, f"stopped{kept}", "yellow")
         raise typer.Exit(130) from stop
     except OSError as error:  # of the disk, half-way; files that cannot be read are failures of their own
-        _say(errors, f"stopped, {error}; what is measured is kept, the same command goes on from there", "red")
+        _say(errors, f"stopped, {error}; the scores so far are kept, and the same command resumes from there", "red")
         raise typer.Exit(1) from error
     _show(results, console)
     with shown_as_messages(OSError):

@@ -122,12 +122,12 @@ def command(
     for failure in failures:
         console.print(f"[red]not done[/] {plain(failure)}", soft_wrap=True)
     if plan.passed_over:
-        console.print(f"[yellow]passed over[/] {_counted(plan.passed_over)}: {_REMEDY}", soft_wrap=True)
-    passed = f", {skipped} were there already" if skipped else ""
+        console.print(f"[yellow]skipped[/] {_counted(plan.passed_over)}: {_REMEDY}", soft_wrap=True)
+    passed = f", {skipped} existed already" if skipped else ""
     console.print(f"{done} of {total} done{passed}, in {plain(out)}", soft_wrap=True)
     if is_stopped:
-        again = "" if overwrite else "; the same command with --skip-done goes on"
-        console.print(f"[yellow]stopped[/] no half-written picture is left{again}", soft_wrap=True)
+        again = "" if overwrite else "; the same command with --skip-done resumes"
+        console.print(f"[yellow]stopped[/] no partial picture is left{again}", soft_wrap=True)
         raise typer.Exit(130)
     if failures:
         raise typer.Exit(1)

@@ -68,7 +68,7 @@ def make_plan(inputs: list[str], out: Path, format_: Format, suffix: str, recurs
     sources: set[Path] = set()
     for text in inputs:
         if not text:
-            raise ValueError("an input is empty, as of a variable that is not set; `.` is the current folder")
+            raise ValueError("an input is empty, perhaps from a variable that is not set; `.` is the current folder")
         is_named = Path(text).is_file()
         found = list(_files_of(text, recursive, out.resolve()))
         taken = [(src, place) for src, place in found if is_named or _is_readable(src)]
@@ -86,7 +86,7 @@ def make_plan(inputs: list[str], out: Path, format_: Format, suffix: str, recurs
                 raise ValueError(f"{out} is one file, and the inputs are several pictures; name a folder")
             if dst in jobs:
                 plan.failures.append(
-                    f"{src}: would be written to {dst}, as {jobs[dst].src}; run them apart, to two folders"
+                    f"{src}: would be written to {dst}, as {jobs[dst].src}; run them separately, into two folders"
                 )
             else:
                 jobs[dst] = Job(src, dst)
@@ -113,7 +113,7 @@ def _is_file_name(out: Path, has_naming_options: bool) -> bool:
         what = "is a file" if out.exists() else f"ends in {ending}, which is not written"
         raise ValueError(f"{out} {what}; name a folder, or a file that ends in {', '.join(sorted(WRITE_SUFFIXES))}")
     if has_naming_options:
-        raise ValueError(f"{out} names the result in full; leave --format and --suffix away, or name a folder")
+        raise ValueError(f"{out} names the result in full; omit --format and --suffix, or name a folder")
     return True
 
 

@@ -228,7 +228,7 @@ def _check_space(folder: Path, length: int) -> None:
     if free < length:
         raise OSError(
             f"packing needs {length / 2**20:.0f} MiB in {folder.parent}, {free / 2**20:.0f} MiB are free; "
-            "make room or set cache_dir to another disk"
+            "free some space or set cache_dir to another disk"
         )
 
 

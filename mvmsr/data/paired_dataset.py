@@ -155,7 +155,7 @@ def _pairs_of_all(
     for folder in dict.fromkeys(pair.gt.parent for pair in pairs if meta is None):
         if others := passed_over(folder):
             kinds = " ".join(sorted(IMAGE_SUFFIXES))
-            log.info("%s: passed over %s; taken are files directly in it that end in %s", folder, others, kinds)
+            log.info("%s: skipped %s; only files directly in it that end in %s are used", folder, others, kinds)
     if len({pair.name for pair in pairs}) == len(pairs):
         return pairs
     return [

@@ -69,7 +69,7 @@ def save_checkpoint(root: Path, iteration: int, state: dict[str, Any]) -> Path:
     except (OSError, RuntimeError) as error:  # torch's writer has its own words for a disk that refuses
         shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointWriteError(
-            f"cannot save {final}: {error}; free some space or mend the folder, then --auto-resume"
+            f"cannot save {final}: {error}; free some space or repair the folder, then --auto-resume"
         ) from error
     return final
 
@@ -95,7 +95,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path / _STATE, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DamagedCheckpointError(
-            f"{path}: the state holds other things than tensors and plain values, so it is not one of ours; {advice}"
+            f"{path}: the state holds other things than tensors and plain values, so mvmsr did not write it; {advice}"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedCheckpointError(f"{path}: not a complete checkpoint ({error}); {advice}") from error
@@ -121,11 +121,11 @@ def latest_checkpoint(root: Path) -> tuple[Path, dict[str, Any]] | None:
         try:
             return path, load_checkpoint(path)
         except DamagedCheckpointError as error:
-            log.warning("Passing over a damaged checkpoint. %s", error)
+            log.warning("Skipping a damaged checkpoint. %s", error)
     if paths:
         raise CheckpointError(
             f"none of the {len(paths)} checkpoints in {root} can be read; bring one back from a backup, or delete "
-            f"{root} to begin the run anew"
+            f"{root} to start the run again"
         )
     return None
 

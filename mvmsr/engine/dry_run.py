@@ -76,7 +76,7 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
     total = options.train.total_iter
     scaled = "" if measured == batch else f" (measured with {measured} of the batch's {batch} pictures)"
     console.print(
-        f"{seconds * options.train.accumulate:.2f} s an iteration on this machine{scaled}; "
+        f"{seconds * options.train.accumulate:.2f} s per iteration on this machine{scaled}; "
         f"{total:,} iterations take about {_duration(seconds * options.train.accumulate * total)}, "
         f"peak memory so far {peak_memory_mib():.0f} MiB"
     )

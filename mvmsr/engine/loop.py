@@ -145,7 +145,7 @@ def _begin(
             log.warning("%s", change)
         log.info("Continuing from %s", path)
     elif auto_resume:
-        log.info("No checkpoint in %s yet; beginning at the first iteration", folder.root)
+        log.info("No checkpoint in %s yet; starting at the first iteration", folder.root)
     if auto_resume and experiment.iteration < experiment.options.train.total_iter:
         processes.first("writing options.yml", lambda: record_changes(folder, experiment.options, experiment.runs_as))
     stats: StatsLog | NoLog = NoLog()
@@ -160,7 +160,7 @@ def _require_not_past(experiment: Experiment, folder: RunDir) -> None:
     if at > total:
         raise CheckpointError(
             f"{folder.root} is at iteration {at}, beyond train.total_iter: {total}, so nothing is left to do; raise "
-            "total_iter, or begin another run under another name"
+            "total_iter, or start another run under another name"
         )
 
 
@@ -229,5 +229,5 @@ def _advise_on_threads(experiment: Experiment) -> bool:
     threads = torch.get_num_threads()
     advice = thread_advice(threads, usable_processors(), processors_busy_elsewhere(threads))
     if advice:
-        log.warning("%s (stop, set it, and go on with --auto-resume)", advice)
+        log.warning("%s (stop, set it, and continue with --auto-resume)", advice)
     return advice is not None

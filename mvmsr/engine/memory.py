@@ -51,7 +51,7 @@ def advised_on_memory(options: TrainOptions, doing: str) -> Iterator[None]:
         raise NotEnoughMemoryError(
             f"not enough memory in {doing}, with batches of {batch} patches of {gt_size} pixels: "
             f"{str(error).splitlines()[0] if str(error) else 'MemoryError'}. The last checkpoint is good: "
-            f"{goes_on}begin anew with fewer features or blocks in network_g. --dry-run shows what a run takes."
+            f"{goes_on}start again with fewer features or blocks in network_g. --dry-run shows what a run needs."
         ) from error
 
 

@@ -86,7 +86,7 @@ def train_nmd(options: NMDOptions, auto_resume: bool = False, console: Console |
         folder = RunDir(Path(options.path.experiments_root) / options.name)
         if (folder.stats.exists() or folder.checkpoints.exists()) and not auto_resume:
             raise RunExistsError(
-                f"{folder.root} exists already; --auto-resume continues it, --set name=... begins another run beside it"
+                f"{folder.root} exists already; --auto-resume continues it, --set name=... starts another run beside it"
             )
         run = build_nmd(options)
         folder.root.mkdir(parents=True, exist_ok=True)

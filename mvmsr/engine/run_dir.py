@@ -75,7 +75,7 @@ def require_free_run_dir(options: TrainOptions, resume: bool) -> RunDir:
     has_begun = run.stats.exists() and run.stats.stat().st_size > 0
     if (has_begun or run.checkpoints.exists()) and not resume:
         raise RunExistsError(
-            f"{run.root} exists already; --auto-resume continues it, --set name=... begins another run beside it"
+            f"{run.root} exists already; --auto-resume continues it, --set name=... starts another run beside it"
         )
     return run
 
@@ -105,14 +105,14 @@ def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = N
             write_whole(kept, kept.read_bytes())  # a folder that cannot be written is found out now
         else:
             if resume and kept.exists():
-                log.warning("%s cannot be read; it is written anew", kept)
+                log.warning("%s cannot be read; it is written again", kept)
             _write_options(run, options, runs_as)
         for folder in (run.checkpoints, run.weights):
             clear_leftovers(folder)
     except OSError as error:
         raise SetupError(
-            f"{run.root} cannot be written: {error}; make room, mend its permissions, or set path.experiments_root to "
-            "another place"
+            f"{run.root} cannot be written: {error}; free some space, correct its permissions, or set "
+            "path.experiments_root to another place"
         ) from error
     return run
 
@@ -130,7 +130,9 @@ def record_changes(run: RunDir, options: TrainOptions, runs_as: str = "") -> Non
     try:
         _write_options(run, options, runs_as)
     except OSError as error:
-        raise SetupError(f"{run.root} cannot be written: {error}; make room, or mend its permissions") from error
+        raise SetupError(
+            f"{run.root} cannot be written: {error}; free some space, or correct its permissions"
+        ) from error
 
 
 def _is_record(path: Path) -> bool:
@@ -163,7 +165,7 @@ def warn_of_changes(path: Path, options: TrainOptions) -> None:
     try:
         before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (yaml.YAMLError, ValueError) as error:
-        log.warning("%s cannot be read (%s); it is written anew", path, error)
+        log.warning("%s cannot be read (%s); it is written again", path, error)
         return
     after = _flat(as_plain(options))
     changed = [
@@ -172,7 +174,7 @@ def warn_of_changes(path: Path, options: TrainOptions) -> None:
         if before.get(key) != after.get(key) and (key in before or after[key])  # later versions add options that are 0
     ]
     if changed:
-        log.warning("The run continues with options that differ from those it began with: %s", "; ".join(changed))
+        log.warning("The run continues with options that differ from those it started with: %s", "; ".join(changed))
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -41,7 +41,7 @@ def locked(root: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise RunBusyError(
-                f"{root} is being trained by {holder}; wait for it or stop it, or begin another run beside it with "
+                f"{root} is being trained by {holder}; wait for it or stop it, or start another run beside it with "
                 f"--set name=... (If no such process exists, delete {path}.)"
             ) from error
         except OSError:  # no locks on this file system

@@ -72,7 +72,7 @@ def try_to_save(run: Run, stop: StopRequest) -> bool:
                 raise
             newest = list_checkpoints(run.folder.checkpoints)
             kept = f"the newest good checkpoint is {newest[-1]}" if newest else "there is no checkpoint yet"
-            then = "this is tried again until it succeeds" if is_last else "training goes on and tries again soon"
+            then = "this is tried again until it succeeds" if is_last else "training goes on and retries soon"
             log.error("iter %d  %s. For now %s; %s", experiment.iteration, error, then, kept)
         if is_last:
             time.sleep(SECONDS_BETWEEN_TRIES)
@@ -106,7 +106,7 @@ def _write(run: Run, state: dict[str, Any]) -> str | None:
     except CheckpointError as error:
         return str(error)
     except OSError as error:
-        return f"cannot save in {run.folder.root}: {error}; free some space or mend the folder, then --auto-resume"
+        return f"cannot save in {run.folder.root}: {error}; free some space or repair the folder, then --auto-resume"
     return None
 
 

@@ -64,7 +64,7 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
     if missing := sorted({"archs", "networks", "optimizers", "rng", "means", "best"} - set(state)):
         raise CheckpointError(
             f"the checkpoint lacks {', '.join(missing)}: another kind of training wrote it, or a version of mvmsr that "
-            "this one cannot continue; use that version, or begin another run from its weights "
+            "this one cannot continue; use that version, or start another run from its weights "
             "(path.pretrain_network_g)"
         )
     _require_step_size(experiment, state.get("batch_size"), state.get("accumulate"))
@@ -143,7 +143,7 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any], kind: str, was: 
             moments begin anew.
     """
     if was is not None and was != kind:
-        log.warning("The optimizer was %s and is %s: its moments begin anew", was, kind)
+        log.warning("The optimizer was %s and is %s: its moments start from zero", was, kind)
         return
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
     groups = [{**ours, **{key: theirs[key] for key in ("params", "lr")}} for theirs, ours in pairs]
@@ -164,7 +164,7 @@ def _require_step_size(experiment: Experiment, batch_size: int | None, accumulat
     made_of = f"{parts} parts of " if parts > 1 else ""
     raise CheckpointError(
         f"the run has steps of {theirs} pictures, but {made_of}{ours // size // parts} on each of {size} process"
-        f"{'es' if size > 1 else ''} make {ours}; {remedy}, or begin another run from its weights "
+        f"{'es' if size > 1 else ''} make {ours}; {remedy}, or start another run from its weights "
         "(path.pretrain_network_g)"
     )
 

@@ -56,7 +56,9 @@ class Stopped(Exception):
     """
 
     def __init__(self, signal_number: int, iteration: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name} after iteration {iteration}; all is saved")
+        super().__init__(
+            f"stopped by {signal.Signals(signal_number).name} after iteration {iteration}; everything is saved"
+        )
         self.exit_status = 128 + signal_number
 
 

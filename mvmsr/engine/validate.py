@@ -143,7 +143,7 @@ def build_validation(options: TrainOptions) -> Validation | None:
     except RegistryError as error:
         raise options.error(("val", "metrics"), str(error)) from error
     for metric in missing:
-        log.warning("Validation goes on without %s: %s", metric.metric, metric.why)
+        log.warning("Validation continues without %s: %s", metric.metric, metric.why)
     if not metrics and options.val.metrics:
         raise options.error(("val", "metrics"), "none of the metrics can be computed on this machine")
     return Validation(_image_sets(options), metrics, protocol, options.val.samples, options.val.save_img)

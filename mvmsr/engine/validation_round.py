@@ -93,7 +93,7 @@ def _score_and_keep(run: Run, stop: StopRequest) -> bool:
     if before is None or (value > before["value"]) == metric.higher_is_better:
         problem = experiment.processes.first("saving the best weights", lambda: save_best_weights(run))
         if problem:
-            log.error("iter %d  %s; the best weights stay those of before", iteration, problem)
+            log.error("iter %d  %s; the best weights remain the previous ones", iteration, problem)
         else:
             run.best = {"metric": name, "value": value, "iter": iteration}
     return True

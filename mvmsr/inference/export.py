@@ -89,7 +89,7 @@ def export(
         if not difference <= tolerance:
             raise WeightsError(
                 f"{path}: the exported network differs from its source by {difference:.3g}, more than {tolerance:g}; "
-                f"it was thrown away. {info.arch} does something that {to} cannot express"
+                f"it was deleted. {info.arch} does something that {to} cannot express"
             )
         aside.replace(path)
     return difference

@@ -71,7 +71,7 @@ def recognise(path: Path, state: dict[str, Tensor]) -> tuple[ForeignNetwork, str
         from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError, canonicalize_state_dict
     except ImportError as error:
         raise WeightsError(
-            f"{path}: has no description of ours, and spandrel, which reads other tools' files, is not installed. "
+            f"{path}: has no mvmsr description, and spandrel, which reads other tools' files, is not installed. "
             "Install it: pip install spandrel"
         ) from error
     try:

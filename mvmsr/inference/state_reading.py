@@ -105,7 +105,7 @@ def _limit(path: Path) -> int:
 def _too_much(path: Path, found: int, limit: int) -> WeightsError:
     return WeightsError(
         f"{path}: its tensors would take {found:,} bytes, more than the {limit:,} that a file of its length can hold; "
-        "it is damaged or made to fill the memory. Copy it again, or save the state_dict() anew"
+        "it is damaged or made to fill the memory. Copy it again, or save the state_dict() again"
     )
 
 

@@ -141,7 +141,7 @@ class _Fitting:
                 f"pixels around each; free memory, or use another device ({reason or 'out of memory'})"
             )
         if reason:
-            logger.warning("out of memory at a tile of %d pixels; going on with %d", side, core)
+            logger.warning("out of memory at a tile of %d pixels; continuing with %d", side, core)
         bands = _bands(self, region, self.scale, core, self.halo, self.blend, self.multiple, None)
         return torch.cat(list(bands), dim=-2)
 

@@ -263,7 +263,7 @@ class Upscaler:
                     on_pixels(height * width)
                 return
             tile = max(side // 2, MIN_TILE)
-            logger.warning("the whole picture does not fit into memory; going on in tiles of %d pixels", tile)
+            logger.warning("the whole picture does not fit into memory; continuing with tiles of %d pixels", tile)
         halo, blend, multiple = self._margins.halo, self._margins.blend, self._margins.multiple
         for band in run_bands(run, lq, restorer.scale, tile, halo, blend, multiple, on_pixels):
             yield _to_numpy(band)

@@ -124,7 +124,7 @@ def read_info(path: str | Path) -> WeightsInfo:
     info = _info_of_safetensors(path) if path.suffix == ".safetensors" else None
     if info is None:
         raise WeightsError(
-            f"{path}: has no description of ours (metadata key {KEY!r}); it was written by another tool. "
+            f"{path}: has no mvmsr description (metadata key {KEY!r}); it was written by another tool. "
             "Load it with load_generator, which asks spandrel, or convert it: mvmsr export FILE --to safetensors -o NEW"
         )
     return info

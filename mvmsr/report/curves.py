@@ -148,7 +148,7 @@ def _distances(runs: Sequence[RunFiles], keys: list[str]) -> Iterator[Panel]:
 
 def _speed(runs: Sequence[RunFiles], keys: list[str]) -> Iterator[Panel]:
     if "step_seconds" in keys:
-        yield _simple(runs, "step_seconds", "seconds an iteration", zero=True)
+        yield _simple(runs, "step_seconds", "seconds per iteration", zero=True)
     shares = []
     for number, run in enumerate(runs):
         steps, waits = (

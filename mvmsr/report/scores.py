@@ -225,7 +225,7 @@ def _speed(run: RunFiles) -> tuple[str, ...]:
     steps, waits = (finite(run.series(key)[1]) for key in ("step_seconds", "data_seconds"))
     lines = []
     if steps:
-        lines.append(f"{statistics.median(steps):.3g} s an iteration (median)")
+        lines.append(f"{statistics.median(steps):.3g} s per iteration (median)")
     if sum(steps) and waits:
         lines.append(f"{sum(waits) / sum(steps):.1%} of it waiting for data")
     if memory := finite(run.series("memory_mib")[1]):

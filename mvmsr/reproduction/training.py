@@ -22,7 +22,7 @@ class Interrupted(Exception):
     """Somebody stopped the work; what was trained is saved, and the same command continues."""
 
     def __init__(self, exit_status: int) -> None:
-        super().__init__("stopped; what is trained is saved, the same command goes on from there")
+        super().__init__("stopped; the training so far is saved, and the same command resumes from there")
         self.exit_status = exit_status
 
 

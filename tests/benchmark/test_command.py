@@ -237,7 +237,7 @@ def test_folders_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     check_folder(tmp_path / "new" / "newer")
     assert not (tmp_path / "new").exists()
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(PlanError, match="mend its permissions or name another folder"):
+    with pytest.raises(PlanError, match="correct its permissions or name another folder"):
         check_folder(tmp_path / "new" / "newer")
 
 
@@ -251,7 +251,7 @@ def test_a_disk_that_is_full_half_way_is_a_message(
     code, output = run("--set-names", "A", "--data-root", str(data_root), "--out", str(tmp_path / "out"))
     assert code == 1
     assert "No space left on device" in output
-    assert "the same command goes on from there" in output
+    assert "the same command resumes from there" in output
 
 
 def test_pictures_without_a_score_are_told_with_the_cause(tmp_path: Path) -> None:

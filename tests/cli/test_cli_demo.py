@@ -60,7 +60,7 @@ def test_ctrl_c_while_it_trains_ends_without_a_traceback(tmp_path: Path, monkeyp
     result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path / "demo")])
     assert isinstance(result.exception, SystemExit)
     assert result.exit_code == 130
-    assert "the same command begins anew" in result.output
+    assert "the same command starts over" in result.output
 
 
 @pytest.mark.slow

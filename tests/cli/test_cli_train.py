@@ -173,7 +173,7 @@ def test_a_dry_run_shows_sizes_and_cost_and_leaves_nothing(folder: Path) -> None
     up, last = 2 * (9 * 8 * 32 + 32 + 1), 9 * 9 * 8 * 3 + 3
     assert f"{first + block + body + up + last:,}" in rows["generator"]
     assert "metric_net" in rows
-    assert "s an iteration on this machine" in result.output
+    assert "s per iteration on this machine" in result.output
     assert {path.name for path in folder.iterdir()} == before
 
 
@@ -214,7 +214,7 @@ def test_pictures_of_ones_own_below_home(folder: Path, monkeypatch: pytest.Monke
     (folder / "pictures" / "album").mkdir()
     result = _train("--set", "datasets.train.dataroot_gt=~/pictures", "train.total_iter=1")
     assert result.exit_code == 0, result.output
-    assert "passed over 1 .heic, 1 folder" in " ".join(result.output.split())
+    assert "skipped 1 .heic, 1 folder" in " ".join(result.output.split())
 
 
 def test_several_overrides_after_one_flag(folder: Path) -> None:
@@ -302,7 +302,10 @@ def test_a_signal_saves_and_sets_the_exit_status(
         patch.setattr(loop, "run_iteration", asked_to_stop)
         result = _train()
     assert result.exit_code == status
-    assert f"stopped by {number.name} after iteration 1; all is saved. Continue with --auto-resume." in result.output
+    assert (
+        f"stopped by {number.name} after iteration 1; everything is saved. Continue with --auto-resume."
+        in result.output
+    )
     assert _train("--auto-resume").exit_code == 0
     assert [r["iter"] for r in _records(folder) if "loss_g/pixel" in r] == [1, 2, 3, 4]
 

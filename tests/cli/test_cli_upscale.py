@@ -126,7 +126,7 @@ def test_two_inputs_are_not_written_to_one_result(tmp_path: Path) -> None:
     result = _run("upscale", tmp_path, "-o", tmp_path / "out", "--model", "bicubic", "--format", "png")
     assert result.exit_code == 1
     assert "as " in result.output
-    assert "run them apart" in result.output
+    assert "run them separately" in result.output
     assert len(list((tmp_path / "out").iterdir())) == 1
 
 
@@ -164,7 +164,7 @@ def test_results_within_the_folder_are_no_inputs(
     write_picture(tmp_path / "new.png", Picture(_noise(4, 4, 3)))
     again = _run("upscale", *inputs, "--model", "bicubic", "--skip-done")
     assert again.exit_code == 0, again.output
-    assert "1 of 1 done, 2 were there already" in again.output
+    assert "1 of 1 done, 2 existed already" in again.output
     assert _run("upscale", "upscaled/a.png", "--model", "bicubic", "-o", "twice").exit_code == 0  # asked for by name
     assert _run("upscale", "upscaled", "--model", "bicubic", "-o", ".", "--suffix", "_16").exit_code == 0
 

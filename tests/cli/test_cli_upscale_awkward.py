@@ -164,7 +164,7 @@ def test_done_ones_are_skipped_when_asked(tmp_path: Path) -> None:
     (tmp_path / "out" / "a.png").write_text("mine")
     result = _run(*arguments, "--skip-done")
     assert result.exit_code == 0, result.output
-    assert "1 of 1 done, 1 were there already" in result.output
+    assert "1 of 1 done, 1 existed already" in result.output
     assert (tmp_path / "out" / "a.png").read_text() == "mine"
     both = _run(*arguments, "--skip-done", "--overwrite")
     assert both.exit_code == 2

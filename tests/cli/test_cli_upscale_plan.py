@@ -72,7 +72,7 @@ def test_pictures_that_are_not_read_are_counted() -> None:
         Path("in", name).write_bytes(b"")
     result = _run("in")
     assert result.exit_code == 0
-    assert "passed over 2 .heic, 1 .jp2: these formats are not taken from folders" in result.output
+    assert "skipped 2 .heic, 1 .jp2: these formats are not taken from folders" in result.output
     assert ".txt" not in result.output
     named = make_plan(["in/d.heic"], Path("out"), Format.keep, "", recursive=False)  # by name, its content decides
     assert [(str(job.src), str(job.dst)) for job in named.jobs] == [("in/d.heic", "out/d.png")]
@@ -86,7 +86,7 @@ def test_a_request_for_nothing_but_such_pictures_fails(inputs: str) -> None:
     result = _run(inputs)
     assert result.exit_code == 1
     assert f"{inputs}: no pictures of the formats that are read" in result.output
-    assert "passed over 1 .heic" in result.output
+    assert "skipped 1 .heic" in result.output
 
 
 def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_ctrl_c_tells_what_is_done_and_leaves_nothing_half(monkeypatch: pytest.M
     result = _run("in", "-o", "out")
     assert result.exit_code == 130
     assert "1 of 2 done, in out" in result.output
-    assert "no half-written picture is left; the same command with --skip-done goes on" in result.output
+    assert "no partial picture is left; the same command with --skip-done resumes" in result.output
     assert [path.name for path in Path("out").iterdir()] == ["a.png"]
     monkeypatch.undo()
 

@@ -136,7 +136,7 @@ def test_another_batch_size_is_refused_with_the_remedy(gang: Gang, whole: Path, 
     for error in errors:
         assert error.startswith(
             "CheckpointError: the run has steps of 4 pictures, but 4 on each of 2 processes make 8; continue with "
-            "--set datasets.train.batch_size_per_gpu=2, or begin another run"
+            "--set datasets.train.batch_size_per_gpu=2, or start another run"
         )
     with pytest.raises(CheckpointError, match=r"but 3 on each of 1 process make 3; .*batch_size_per_gpu=4"):
         train(tiny_options(tmp_path, pictures, "GDM", _changes(pictures, 3)), True, Console(quiet=True))
@@ -199,7 +199,7 @@ def test_all_stop_after_the_same_iteration_when_one_is_asked(
 ) -> None:
     path = options_file(tmp_path, pictures, "GDM", _changes(pictures, 2))
     ends = gang.run(run_until_asked, path, asked_rank)
-    assert ends == ["Stopped: stopped by SIGTERM after iteration 4; all is saved"] * 2
+    assert ends == ["Stopped: stopped by SIGTERM after iteration 4; everything is saved"] * 2
     assert final_state(tmp_path / "tiny")["iteration"] == 4
 
 

@@ -135,7 +135,7 @@ def test_another_optimizer_begins_without_moments(
     changes = {"train.total_iter": 5, "train.optim_g": {"type": kind, "lr": 1e-3}}
     with caplog.at_level(logging.WARNING):
         train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
-    assert f"The optimizer was Adam and is {kind}: its moments begin anew" in caplog.text
+    assert f"The optimizer was Adam and is {kind}: its moments start from zero" in caplog.text
     state = final_state(tmp_path / "tiny")
     assert state["iteration"] == 5
     assert {float(v.get("step", 1)) for v in state["optimizers"]["generator"]["state"].values()} <= {1.0}

@@ -115,7 +115,7 @@ def test_a_full_disk_is_waited_for(
     assert good == ["00000003", "00000004"]  # the fourth is the best so far
     assert "iter 6  cannot save" in caplog.text
     assert "No space left on device" in caplog.text
-    assert "training goes on and tries again soon; the newest good checkpoint is" in caplog.text
+    assert "training goes on and retries soon; the newest good checkpoint is" in caplog.text
     assert [p.name for p in list_checkpoints(small_disk / "tiny" / "checkpoints")] == [
         "00000008",
         "00000009",
@@ -132,7 +132,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_its_checkpoint(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     before_iteration(8, lambda: _fill(small_disk))
-    with pytest.raises(CheckpointWriteError, match=r"free some space or mend the folder, then --auto-resume"):
+    with pytest.raises(CheckpointWriteError, match=r"free some space or repair the folder, then --auto-resume"):
         train(_options(small_disk, pictures))
     assert caplog.text.count("this is tried again until it succeeds") == 2
     assert [p.name for p in list_checkpoints(small_disk / "tiny" / "checkpoints")] == [

@@ -106,7 +106,7 @@ def test_going_back_leaves_the_batches_since_the_checkpoint_out(
     numbers = [0, 1, 2, 3, 4, *range(5, 12)]  # after the bad one the fourth iteration is made again, with number 5
     assert seen == [tuple(batches.batch(n).names) for n in numbers]
     assert "Going back to" in caplog.text
-    assert "00000003 and on with other pictures (1 of 1 times)" in caplog.text
+    assert "00000003 and continuing with other pictures (1 of 1 times)" in caplog.text
     state = final_state(run)
     assert state["iteration"] == 10
     assert state["detour"] == {"rollbacks": 1, "batches": 2}

@@ -27,7 +27,7 @@ def test_a_signal_sets_the_request(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
     stopped = Stopped(number, 7)
     assert stopped.exit_status == 128 + number
-    assert str(stopped) == f"stopped by {number.name} after iteration 7; all is saved"
+    assert str(stopped) == f"stopped by {number.name} after iteration 7; everything is saved"
 
 
 def test_a_second_interrupt_is_obeyed_at_once() -> None:

@@ -41,7 +41,7 @@ def test_everything_logged_has_its_panel(make_run: Callable[..., Path]) -> None:
         ],
         "gradients": ["generator", "metric network"],
         "rates": ["learning rate"],
-        "speed": ["seconds an iteration", "share of time waiting for data, %", "peak memory, MiB"],
+        "speed": ["seconds per iteration", "share of time waiting for data, %", "peak memory, MiB"],
         "other": ["kid"],
     }
 

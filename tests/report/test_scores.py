@@ -85,7 +85,7 @@ def test_a_run_is_described_by_its_options_and_its_log(make_run: Callable[..., P
         "schedule": ("constant learning rate", "simultaneous updates", "weights averaged with decay 0.999"),
         "precision": ("bf16-mixed, on device auto",),
         "seed": ("7",),
-        "speed": ("0.5 s an iteration (median)", "20.0% of it waiting for data", "140 MiB at most"),
+        "speed": ("0.5 s per iteration (median)", "20.0% of it waiting for data", "140 MiB at most"),
         "written by": ("mvmsr 0.1.0; mvmsr train -opt some.yml",),
     }
 
