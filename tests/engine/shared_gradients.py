@@ -29,6 +29,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "L1Loss": ({}, {"reduction": "sum", "loss_weight": 0.01}),
     "MSELoss": ({}, {"reduction": "sum"}),
     "CharbonnierLoss": ({"eps": 1e-6}, {"reduction": "sum", "eps": 1e-6}),
+    "WeightedTVLoss": ({}, {"reduction": "sum", "loss_weight": 0.01}),
     "PairLoss": ({}, {"reduction": "frobenius"}),
     "ManifoldMatchingLoss": ({}, {"diameter": "frobenius_sq"}, {"centroid_weight": 0.0}, {"diameter_weight": 0.0}),
     "DirectedTripletLoss": (
