@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def fetch_weights(names: Sequence[str], weights_dir: Path | None) -> None:
@@ -32,7 +37,7 @@ def fetch_weights(names: Sequence[str], weights_dir: Path | None) -> None:
         for name in wanted:
             task = progress.add_task(name, total=None)
             try:
-                path = download(name, weights_dir, lambda had, of, t=task: progress.update(t, completed=had, total=of))
+                path = download(name, weights_dir, partial(_show, progress, task))
             except MissingWeights as error:
                 failed = True
                 progress.console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
@@ -42,3 +47,7 @@ def fetch_weights(names: Sequence[str], weights_dir: Path | None) -> None:
             progress.console.print(f"{name}: {path}", markup=False, highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _show(progress: Progress, task: TaskID, had: int, of: int | None) -> None:
+    progress.update(task, completed=had, total=of)
