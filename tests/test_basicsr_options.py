@@ -326,7 +326,7 @@ def test_missing_vgg_weights_are_said_before_any_work(name, pictures, weights_di
     assert problem.key == "train.perceptual_opt"
     assert problem.where.startswith(f"{FILES[name]}:")
     assert str(weights_dir / "vgg19-dcbb9e9d.pth") in problem.message
-    assert "Remedy: download https://" in problem.message
+    assert "Remedy: `mvmsr doctor --fetch vgg19`" in problem.message
     assert "$MVMSR_WEIGHTS_DIR" in problem.message
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "cache").exists()

@@ -21,7 +21,7 @@ def test_without_the_runtime_it_says_what_to_install(tmp_path: Path, monkeypatch
     plan = Plan(methods=("bicubic", f"onnx:{tmp_path / 'net.onnx'}"), sets=(str(tmp_path / "A"),), device="cpu")
     results = run_benchmark(plan)
     assert [row["method"] for row in results["means"]] == ["bicubic"]
-    assert "pip install 'mvmsr[onnx]'" in results["failures"][0]["why"]
+    assert "pip install onnxruntime" in results["failures"][0]["why"]
 
 
 def test_a_file_that_is_not_there() -> None:

@@ -16,6 +16,7 @@ from mvmsr.engine.checkpoint import list_checkpoints
 from mvmsr.engine.stop import Stopped, StopRequest, watch_signals
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_sets_the_request(number: signal.Signals) -> None:
     before = signal.getsignal(number)

@@ -396,6 +396,7 @@ def test_a_command_in_a_process_of_its_own_returns_its_status() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_reaches_the_training_and_its_end_is_waited_for(name: str, tmp_path: Path) -> None:
     child = (
