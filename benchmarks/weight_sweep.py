@@ -36,7 +36,7 @@ METHODS = {
 }
 """The weights of matching and of the GAN in each of a method's runs."""
 METRICS = ("psnr", "ssim", "niqe", "st_lpips")
-LABELS = {"L1 + RaGAN": (-4, -9, "right"), "L1 + MvM + RaGAN": (5, -9, "left")}
+LABELS = {"L1 + MvM": (-5, 4, "right"), "L1 + RaGAN": (0, 6, "center"), "L1 + MvM + RaGAN": (-6, -9, "right")}
 """Where a method's weights are written beside its points: offset in points, and which end is there."""
 AXES = {"st_lpips": "ST-LPIPS (lower is better)", "niqe": "NIQE (lower is better)"}
 
