@@ -121,14 +121,14 @@ def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "
         if not file.is_file():
             raise MethodError(f"method {spec!r}: there is no file {file}")
         return Method(label or file.stem, file, lambda: _open_onnx(file, scale, device))
-    from mvmsr.inference.weights import WeightsError, find_weights, in_runs_folder
+    from mvmsr.inference.weights import BUILTIN_DIR, WeightsError, find_weights
 
-    path = in_runs_folder(Path(spec).expanduser())
+    path = Path(spec).expanduser()
     try:
-        weights = find_weights(path if path.exists() else spec)
+        weights = find_weights(path)
     except WeightsError as error:
         raise MethodError(f"unknown method {spec!r}; a method is {SPELLINGS}. {error}") from error
-    name = path.resolve().name if path.is_dir() else weights.stem
+    name = weights.stem if weights in (path, BUILTIN_DIR / weights.name) else path.resolve().name
     return Method(label or name, weights, lambda: _open_model(weights, scale, device, precision))
 
 

@@ -14,6 +14,7 @@ from mvmsr.benchmark.methods import Bicubic, MethodError, SavedPictures, parse_m
 from mvmsr.data.image_io import write_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair
+from mvmsr.inference.weights import BUILTIN_DIR
 
 PAIR = ImagePair("img_001", Path("img_001_SRF_4_HR.png"), None)
 
@@ -77,6 +78,19 @@ def test_saved_pictures_are_found(filename: str, tmp_path: Path) -> None:
     write_rgb(tmp_path / filename, blank)
     write_rgb(tmp_path / "img_0010.png", blank)
     assert SavedPictures(tmp_path).find("Set5", PAIR) == tmp_path / filename
+
+
+def test_a_built_in_name_is_the_built_in_model_whatever_runs_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "experiments" / "psnr" / "weights" / "psnr_g_00000010.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"")
+    built_in = parse_method("psnr", 4)
+    assert (built_in.name, built_in.source) == ("psnr", BUILTIN_DIR / "psnr.safetensors")
+    run = parse_method("experiments/psnr", 4)
+    assert (run.name, run.source) == ("psnr", weights.relative_to(tmp_path))
 
 
 def test_saved_pictures_by_set_and_ambiguous(tmp_path: Path) -> None:
