@@ -25,12 +25,14 @@ def fetch_weights(names: Sequence[str], weights_dir: Path | None) -> None:
     from mvmsr.registry import did_you_mean
 
     errors = Console(stderr=True)
-    wanted = [name for name, file in FILES.items() if file.url] if "all" in names else list(dict.fromkeys(names))
-    for name in wanted:
-        if name not in FILES:
+    for name in names:
+        if name not in (*FILES, "all"):
             text = f"unknown weights {name!r}.{did_you_mean(name, FILES)} Known are {', '.join(FILES)}, or all."
             errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2)
+    published = [name for name, file in FILES.items() if file.url]
+    wanted = list(dict.fromkeys([*names, *published] if "all" in names else names))
+    wanted = [name for name in wanted if name != "all"]
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     failed = False
     with Progress(*columns, console=errors) as progress:

@@ -85,11 +85,16 @@ def charbonnier(sr: Tensor, gt: Tensor, reduction: PixelReduction = "mean", eps:
     return distances.mean() if reduction == "mean" else distances.sum()
 
 
-class _PixelTerm(Term):
-    """What the pixel terms share: their objective, their pairing and their reduction."""
+class ReducedTerm(Term):
+    """A term of pixels that is their mean or their sum.
 
-    needs_pairs: ClassVar[bool] = True
-    compares_pixels: ClassVar[bool] = True
+    Args:
+        loss_weight: factor in the generator's objective.
+        reduction: "mean" does not depend on the batch or picture size, "sum" grows with both.
+
+    Raises:
+        ValueError: unknown reduction.
+    """
 
     def __init__(self, loss_weight: float = 1.0, reduction: PixelReduction = "mean") -> None:
         super().__init__(loss_weight)
@@ -105,6 +110,13 @@ class _PixelTerm(Term):
     def grows_with_batch(self) -> bool:
         """True for the sum."""
         return self.reduction == "sum"
+
+
+class _PixelTerm(ReducedTerm):
+    """A distance of sr's pixels from gt's."""
+
+    needs_pairs: ClassVar[bool] = True
+    compares_pixels: ClassVar[bool] = True
 
 
 @LOSSES.register()

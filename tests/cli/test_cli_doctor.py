@@ -328,7 +328,7 @@ def test_missing_weights_are_fetched_by_name(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "w/made.pth").read_bytes() == b"weights"
     assert "made" in result.stderr
 
-    result = _run("--fetch", "mode", "--weights-dir", tmp_path / "w", "--no-speed")
+    result = _run("--fetch", "all", "--fetch", "mode", "--weights-dir", tmp_path / "w", "--no-speed")
     assert result.exit_code == 2
     assert "Did you mean 'made'" in result.stderr
 
