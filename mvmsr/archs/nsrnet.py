@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mvmsr.archs.dense_block import ResidualDenseBlock
+from mvmsr.archs.global_skip import GlobalSkip
+from mvmsr.archs.initial_weights import start_small
 from mvmsr.archs.upsampler import make_upsampler
 from mvmsr.registry import ARCHS
 
@@ -23,6 +25,8 @@ class NSRNet(nn.Module):
         num_feat: channels of the feature maps and of each dense layer.
         num_layer: 3x3 convolutions in a block.
         upscale: 1, 2, 3, 4 or 8.
+        global_skip: what is added to the output, as in `GlobalSkip`; the paper's network adds nothing. With a skip all
+            initial weights are small (`start_small`).
 
     Source: Soh et al., "Natural and Realistic Single Image Super-Resolution with Explicit Natural Manifold
     Discrimination", 2019; https://github.com/JWSoh/NatSR
@@ -31,7 +35,13 @@ class NSRNet(nn.Module):
     num_block = 8  # fixed by the wiring in `forward`
 
     def __init__(
-        self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_layer: int = 5, upscale: int = 4
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_layer: int = 5,
+        upscale: int = 4,
+        global_skip: str = "none",
     ) -> None:
         super().__init__()
         self.scale = upscale
@@ -42,7 +52,10 @@ class NSRNet(nn.Module):
         self.conv_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.upsampler = make_upsampler(num_feat, upscale)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
+        self.global_skip = GlobalSkip(global_skip, upscale, num_in_ch, num_out_ch)
         self._initialise()
+        if global_skip != "none":
+            self.apply(start_small)
 
     def forward(self, lq: Tensor) -> Tensor:
         b = self.blocks
@@ -51,7 +64,7 @@ class NSRNet(nn.Module):
         after4 = b[3](b[2](after2)) + after2 + first
         after6 = b[5](b[4](after4)) + after4
         after8 = b[7](b[6](after6)) + after6 + after4 + first
-        return self.conv_last(self.upsampler(self.conv_body(after8) + first))
+        return self.global_skip(self.conv_last(self.upsampler(self.conv_body(after8) + first)), lq)
 
     def _initialise(self) -> None:
         before_relu = {id(layer) for block in self.blocks for layer in block.get_submodule("layers").children()}

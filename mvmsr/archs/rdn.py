@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mvmsr.archs.dense_block import ResidualDenseBlock
+from mvmsr.archs.global_skip import GlobalSkip
+from mvmsr.archs.initial_weights import start_small
 from mvmsr.archs.upsampler import make_upsampler
 from mvmsr.registry import ARCHS
 
@@ -28,6 +30,8 @@ class RDN(nn.Module):
         num_layer: convolutions in a block (C).
         num_grow_ch: channels that each of them adds (the growth rate G).
         upscale: 1, 2, 3, 4 or 8.
+        global_skip: what is added to the output, as in `GlobalSkip`; the paper's network adds nothing. With a skip the
+            last convolution's initial weights are small (`start_small`).
 
     Source: Zhang et al., "Residual Dense Network for Image Super-Resolution", 2018;
     https://github.com/yulunzhang/RDN
@@ -42,6 +46,7 @@ class RDN(nn.Module):
         num_layer: int = 8,
         num_grow_ch: int = 64,
         upscale: int = 4,
+        global_skip: str = "none",
     ) -> None:
         super().__init__()
         self.scale = upscale
@@ -54,6 +59,9 @@ class RDN(nn.Module):
         )
         self.upsampler = make_upsampler(num_feat, upscale)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
+        self.global_skip = GlobalSkip(global_skip, upscale, num_in_ch, num_out_ch)
+        if global_skip != "none":
+            start_small(self.conv_last)
 
     def forward(self, lq: Tensor) -> Tensor:
         shallow = self.conv_first(lq)
@@ -62,4 +70,5 @@ class RDN(nn.Module):
         for block in self.blocks:
             features = block(features)
             outputs.append(features)
-        return self.conv_last(self.upsampler(shallow + self.fuse(torch.cat(outputs, 1))))
+        sr = self.conv_last(self.upsampler(shallow + self.fuse(torch.cat(outputs, 1))))
+        return self.global_skip(sr, lq)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvmsr.archs.global_skip import GlobalSkip
 from mvmsr.archs.initial_weights import start_small
 from mvmsr.archs.scalar_prelu import ScalarPReLU
 from mvmsr.archs.shuffled_conv import ShuffledConv2d
@@ -35,8 +35,7 @@ class SRResNet(nn.Module):
     9x9 convolution and PReLU; `num_block` residual blocks and one 3x3 convolution, bridged by a skip connection;
     a sub-pixel convolution with PReLU for each doubling; 9x9 convolution. Weights are drawn by PyTorch's defaults.
 
-    With a `global_skip` the network corrects an enlargement of its input, starting from next to no correction
-    (`start_small`). The paper's has none, and spends its first thousands of iterations on learning to copy.
+    The paper's has no `global_skip`; with one, its initial weights are small (`start_small`).
 
     Parameters at x4: 1,549,462 for 16 blocks (1,545,238 without batch normalisation), 734,219 for 5 (732,811).
 
@@ -47,8 +46,7 @@ class SRResNet(nn.Module):
         num_block: residual blocks; 16 in the paper's published results, 5 in some reimplementations.
         upscale: 1, 2, 3, 4 or 8.
         bn: batch normalisation after the 3x3 convolutions at low resolution, as in the paper.
-        global_skip: what is added to the output: "none", or the input enlarged by "bilinear" or "bicubic"
-            interpolation. No parameters.
+        global_skip: what is added to the output, as in `GlobalSkip`.
 
     Raises:
         ValueError: another `upscale` or `global_skip`, or a skip between different numbers of channels.
@@ -67,12 +65,8 @@ class SRResNet(nn.Module):
         global_skip: str = "none",
     ) -> None:
         super().__init__()
-        if global_skip not in ("none", "bilinear", "bicubic"):
-            raise ValueError(f"global_skip must be none, bilinear or bicubic, got {global_skip!r}")
-        if global_skip != "none" and num_in_ch != num_out_ch:
-            raise ValueError(f"global_skip needs as many channels out as in, got {num_out_ch} and {num_in_ch}")
         self.scale = upscale
-        self.global_skip = global_skip
+        self.global_skip = GlobalSkip(global_skip, upscale, num_in_ch, num_out_ch)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 9, padding=4)
         self.act_first = ScalarPReLU()
         self.body = nn.Sequential(*(ResidualBlock(num_feat, bn) for _ in range(num_block)), *_conv_bn(num_feat, bn))
@@ -84,10 +78,7 @@ class SRResNet(nn.Module):
     def forward(self, lq: Tensor) -> Tensor:
         features = self.act_first(self.conv_first(lq))
         features = self.body(features).add_(features)
-        sr = self.conv_last(self.upsampler(features))
-        if self.global_skip == "none":
-            return sr
-        return sr + F.interpolate(lq, scale_factor=self.scale, mode=self.global_skip, align_corners=False)
+        return self.global_skip(self.conv_last(self.upsampler(features)), lq)
 
 
 def _conv_bn(num_feat: int, bn: bool) -> list[nn.Module]:

@@ -24,7 +24,12 @@ NETWORKS = {
     "SRResNet, bicubic": ("SRResNet", {"num_feat": 8, "num_block": 2, "global_skip": "bicubic"}),
     "MSRResNet": ("MSRResNet", {"num_feat": 8, "num_block": 2}),
     "RDN": ("RDN", {"num_feat": 8, "num_block": 2, "num_layer": 2, "num_grow_ch": 4}),
+    "RDN, bicubic": (
+        "RDN",
+        {"num_feat": 8, "num_block": 2, "num_layer": 2, "num_grow_ch": 4, "global_skip": "bicubic"},
+    ),
     "NSRNet": ("NSRNet", {"num_feat": 8, "num_layer": 2}),
+    "NSRNet, bilinear": ("NSRNet", {"num_feat": 8, "num_layer": 2, "global_skip": "bilinear"}),
     "Compact": ("Compact", {"num_feat": 8, "num_conv": 3}),
 }
 LEVEL = 1 / 255
