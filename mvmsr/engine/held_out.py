@@ -28,6 +28,9 @@ COLLAPSED = 0.1
 """A 2-diameter of the real patches below this leaves matching nothing to match (a triplet margin being 1)."""
 FAINT = 0.01
 """Matching terms below this share of the pixel terms' gradient change nothing that anybody could see."""
+OVERWHELMING = 10.0
+"""Matching terms at this multiple of the pixel terms' gradient keep a generator from learning: SRResNet from scratch,
+under 13 to 28 times the pixel loss's gradient, was at bicubic's PSNR after 500 iterations and after 3,000."""
 BLIND = 0.8
 """A metric network whose loss is above this share of what chance gives tells next to nothing."""
 YOUNG = 500
@@ -125,6 +128,12 @@ def warnings(values: dict[str, float], by_chance: Mapping[str, float] = MappingP
         found.append(
             f"The matching terms pull at the pictures with {100 * share:.2g} % of the pixel loss's gradient, which "
             "changes nothing; raise the loss_weight of pair_opt and manifold_opt if they are meant to act."
+        )
+    if share is not None and share > OVERWHELMING:
+        found.append(
+            f"The matching terms pull at the images with {share:.3g} times the pixel loss's gradient: a generator that "
+            "is not trained yet will hardly learn. Lower the loss_weight of pair_opt and manifold_opt, start from a "
+            "trained generator (path.pretrain_network_g), or from scratch use network_m's defaults."
         )
     return found
 

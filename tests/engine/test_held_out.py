@@ -117,6 +117,8 @@ def test_a_collapse_is_seen_without_validation_and_said_once(
         ({"diam2_gt": 0.017, "matching_share": 0.2}, ["collapsed"]),
         ({"diam2_gt": 1.0, "matching_share": 0.004}, ["0.4 %"]),
         ({"diam2_gt": 0.017, "matching_share": 0.0}, ["collapsed", "0 %"]),
+        ({"diam2_gt": 1.0, "matching_share": 6.0}, []),
+        ({"diam2_gt": 1.0, "matching_share": 16.2}, ["16.2 times"]),
     ],
 )
 def test_warnings(values: dict[str, float], said: list[str]) -> None:
