@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -73,6 +75,41 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The autocast context of a precision; switched off for `32`."""
     dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "32")
+
+
+@contextmanager
+def full_float32(wanted: bool = True) -> Iterator[None]:
+    """While inside, a GPU multiplies float32 in float32, where training takes TF32 (10 of 23 bits) for its speed.
+
+    The switches are the whole process's. A backward pass follows those of its own time.
+
+    Args:
+        wanted: False leaves them as they are.
+    """
+    cudnn: Any = torch.backends.cudnn
+    matmul = torch.backends.cuda.matmul
+    convolutions, products = False, ""
+    by_operation: list[tuple[Any, str]] = []
+    if wanted:
+        try:
+            convolutions, products = cudnn.allow_tf32, torch.get_float32_matmul_precision() if matmul.allow_tf32 else ""
+        except RuntimeError:  # the program uses PyTorch's switches of single operations; these cannot be read then
+            by_operation = [(switch, switch.fp32_precision) for switch in (cudnn.conv, matmul)]
+    try:
+        for switch, _ in by_operation:
+            switch.fp32_precision = "ieee"
+        if convolutions:
+            cudnn.allow_tf32 = False
+        if products:
+            torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        for switch, value in by_operation:
+            switch.fp32_precision = value
+        if convolutions:
+            cudnn.allow_tf32 = True
+        if products:
+            torch.set_float32_matmul_precision(products)
 
 
 def _has_mps() -> bool:

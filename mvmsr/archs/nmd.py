@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mvmsr.hardware import full_float32
 from mvmsr.registry import ARCHS
 
 
@@ -18,7 +19,7 @@ class NMD(nn.Module):
 
     Under autocast it computes in its weights' precision nevertheless: what it learns to see in the end, noise of 0.002,
     lies below half of bfloat16's step. (Its first convolution alone in float32 leaves errors larger than the signal.)
-    That takes about twice the time of bfloat16 on a CPU.
+    That takes about twice the time of bfloat16 on a CPU. A GPU's forward pass is in full float32 too, not in TF32.
 
     Args:
         num_in_ch: channels of the images.
@@ -49,5 +50,5 @@ class NMD(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         precision = next(self.features.parameters()).dtype
         # Autocast does not know the device of tensors without data.
-        with torch.autocast("cpu" if image.is_meta else image.device.type, enabled=False):
+        with torch.autocast("cpu" if image.is_meta else image.device.type, enabled=False), full_float32():
             return self.features(image.to(precision)).mean((2, 3))

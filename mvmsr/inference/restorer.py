@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mvmsr.archs.padded import padded
-from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
+from mvmsr.hardware import autocast, full_float32, pick_channels_last, pick_device, pick_precision
 from mvmsr.inference.failures import network_failures
 from mvmsr.inference.folding import fold_batch_norm
 from mvmsr.inference.weights import WeightsInfo, find_weights, load_generator
@@ -29,7 +29,7 @@ class Restorer:
         module: the generator; it is moved to the device and put into eval mode.
         scale: its factor.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, or a torch.device.
-        precision: `auto`, `32`, `bf16-mixed` or `16-mixed`.
+        precision: `auto`, `32` (never TF32), `bf16-mixed` or `16-mixed`.
         channels_last: whether to lay tensors out as NHWC; `auto` where that is faster.
         info: the description of its weights, where there is one.
 
@@ -85,7 +85,11 @@ class Restorer:
 
     def _run(self, lq: Tensor, precision: str) -> Tensor:
         n, _, height, width = lq.shape
-        with network_failures(f"the network fails on {width} x {height} pixels"), autocast(self.device, precision):
+        with (
+            network_failures(f"the network fails on {width} x {height} pixels"),
+            autocast(self.device, precision),
+            full_float32(precision == "32"),
+        ):
             sr = self.module(lq)
         expected = (n, 3, height * self.scale, width * self.scale)
         if tuple(sr.shape) != expected:
