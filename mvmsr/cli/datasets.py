@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from mvmsr.cli.stopping import stoppable
+
 app = typer.Typer(help="List, prepare and check data sets.", no_args_is_help=True)
 
 
@@ -39,6 +41,7 @@ def list_sets(
 
 
 @app.command()
+@stoppable()
 def prepare(
     name: str = typer.Argument(..., help="A name from `mvmsr datasets list`."),
     data_root: Path | None = typer.Option(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from mvmsr.cli.stopping import stoppable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,6 +21,7 @@ TRAIN = (
 HELD_OUT = ("astronaut.png", "chelsea.png", "camera.png")
 
 
+@stoppable()
 def command(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for everything the demo writes.")] = Path(
         "demo_output"

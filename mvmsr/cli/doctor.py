@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mvmsr.cli.stopping import stoppable
+
 if TYPE_CHECKING:
     from mvmsr.cli.doctor_findings import Finding
 
 
+@stoppable()
 def command(
     run: Annotated[
         Path | None, typer.Argument(metavar="RUN", help="A run directory to check instead of the machine.")

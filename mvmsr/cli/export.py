@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from mvmsr.cli.plain_text import plain
+from mvmsr.cli.stopping import stoppable
 
 
 class Target(str, Enum):
@@ -22,6 +23,7 @@ class Target(str, Enum):
     onnx = "onnx"
 
 
+@stoppable()
 def command(
     model: Annotated[str, typer.Argument(help="Weights file, run directory or built-in name.")],
     to: Annotated[

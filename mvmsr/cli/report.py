@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from mvmsr.cli.stopping import stoppable
 
+
+@stoppable()
 def command(
     runs: Annotated[
         list[Path],

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from mvmsr.cli.several_values import spread
+from mvmsr.cli.stopping import stoppable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +34,7 @@ class SeveralRows(TyperCommand):
         return super().parse_args(ctx, words)
 
 
+@stoppable()
 def command(
     table: Annotated[str, typer.Argument(help="table3 (backbones, GAN or MvM) or table5 (perceptual terms).")],
     budget: Annotated[

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from mvmsr.cli.several_values import spread
+from mvmsr.cli.stopping import stoppable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +29,7 @@ class SeveralValues(TyperCommand):
         return super().parse_args(ctx, spread(args, SEVERAL))
 
 
+@stoppable()
 def command(
     opt: Annotated[
         Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too

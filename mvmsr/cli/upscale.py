@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from mvmsr.cli.plain_text import plain
+from mvmsr.cli.stopping import stoppable
 from mvmsr.cli.upscale_plan import Format, Job, make_plan
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Stopped(KeyboardInterrupt):
         self.done = done
 
 
+@stoppable()
 def command(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, folders of images, or globs.")],
     out: Annotated[

@@ -1,0 +1,49 @@
+"""SIGTERM and a closed terminal interrupt a command as Ctrl-C does, so that nothing half-done is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+
+_INTERRUPTED = 130
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """While inside, SIGTERM and SIGHUP raise KeyboardInterrupt; the exit status is then 143 or 129 instead of 130.
+
+    Decorates commands, but not training, which has its own way to end (`mvmsr.engine.stop`). A SIGHUP that is ignored
+    stays so: that is what `nohup` asks for.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    received: list[int] = []
+    owner = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a worker process, which has nothing to clean up
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        received.append(number)
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    except (KeyboardInterrupt, typer.Exit) as stop:
+        if received and getattr(stop, "exit_code", _INTERRUPTED) == _INTERRUPTED:
+            raise typer.Exit(128 + received[0]) from stop
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
