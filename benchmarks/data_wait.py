@@ -23,7 +23,7 @@ from mvmsr.data import PairedImageDataset, TrainBatches, write_rgb
 def main() -> None:
     """Measure, print, and write JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataroot", help="folder of pictures; made ones (481x321) are used where it is left out")
+    parser.add_argument("--dataroot", help="folder of images; made ones (481x321) are used where it is left out")
     parser.add_argument("--cache-dir", help="where to pack them; a temporary folder by default")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--gt-size", type=int, default=96)

@@ -287,5 +287,5 @@ class Pictures:
         picture = read_picture(path)
         rgb = picture.over_white().as_8_bit().rgb  # what `read_rgb` does with it
         if rgb.dtype != np.uint8 or rgb.shape != picture.rgb.shape:
-            raise Finding(f"a picture of {rgb.dtype}")
+            raise Finding(f"an image of {rgb.dtype}")
         return "read"

@@ -126,7 +126,7 @@ def main() -> None:
     measured = measure(arguments.set_name, arguments.pictures, arguments.repeats)
     for job, row in measured["jobs"].items():
         print(
-            f"{job:12s} ours {row['ours_seconds']:.4f} s, BasicSR {row['basicsr_seconds']:.4f} s a picture: "
+            f"{job:12s} ours {row['ours_seconds']:.4f} s, BasicSR {row['basicsr_seconds']:.4f} s an image: "
             f"{row['ratio']:.1f} times as fast ({row['ratio_processor_seconds']:.1f} by processor time)"
         )
     print("largest differences:", {name: f"{value:.2g}" for name, value in measured["largest_differences"].items()})

@@ -301,7 +301,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
     points = document["steps"]["points"]
-    labels = {"batch": "pictures in a batch", "patch": "side of the low-quality patch", "width": "features (width)"}
+    labels = {"batch": "images in a batch", "patch": "side of the low-quality patch", "width": "features (width)"}
     for ax, (factor, label) in zip(axes.flat, labels.items(), strict=False):
         others = {name: value for name, value in USUAL.items() if name != factor}
         chosen = sorted(
@@ -315,7 +315,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
         ax.legend(frameon=False)
     ax = axes.flat[3]
     ax.plot([r["pictures"] for r in document["data"]], [r["milliseconds"] for r in document["data"]], "o-")
-    ax.set(xlabel="pictures in the training set", ylabel="milliseconds for 16 crops", xscale="log", ylim=(0, None))
+    ax.set(xlabel="images in the training set", ylabel="milliseconds for 16 crops", xscale="log", ylim=(0, None))
     ax = axes.flat[4]
     sizes = [r["processes"] for r in document["processes"]]
     ax.plot(sizes, [r["seconds"] for r in document["processes"]], "o", label="measured")

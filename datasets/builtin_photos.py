@@ -123,18 +123,18 @@ PACKAGES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bsds", type=Path, required=True, help="folder of BSDS400's pictures")
+    parser.add_argument("--bsds", type=Path, required=True, help="folder of BSDS400's images")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--debs", type=Path, help="folder with the .deb files; without it, apt-get fetches them")
     args = parser.parse_args()
-    print(f"{reduce_all(args.bsds, args.out / 'bsds_065', 0.65)} pictures in {args.out / 'bsds_065'}")
+    print(f"{reduce_all(args.bsds, args.out / 'bsds_065', 0.65)} images in {args.out / 'bsds_065'}")
     with tempfile.TemporaryDirectory() as fetched:
         debs = args.debs or Path(fetched)
         tiles = sum(tiles_of_package(name, package, debs, args.out / "debian") for name, package in PACKAGES.items())
     print(f"{tiles} tiles in {args.out / 'debian'}")
     sources = {"bsds400": args.bsds, "bsds_065": args.out / "bsds_065", "debian": args.out / "debian"}
     count = sum(low_quality(source, args.out / "lq" / name) for name, source in sources.items())
-    print(f"{count} pictures in {args.out / 'lq'}")
+    print(f"{count} images in {args.out / 'lq'}")
 
 
 def reduce_all(source: Path, out: Path, factor: float) -> int:
@@ -210,7 +210,7 @@ def resize(picture: np.ndarray, factor: float) -> np.ndarray:
 def read(path: Path) -> np.ndarray:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
-        raise SystemExit(f"{path} is not a picture that OpenCV reads")
+        raise SystemExit(f"{path} is not an image that OpenCV reads")
     return picture
 
 

@@ -79,4 +79,4 @@ def _check_rgb(function: str, rgb: np.ndarray) -> None:
     if rgb.dtype != np.uint8:
         raise TypeError(f"{function}: expected uint8, got {rgb.dtype}; scale to [0, 255], round and convert first")
     if rgb.ndim == 0 or rgb.shape[-1] != 3:
-        raise ValueError(f"{function}: expected (..., 3), got {rgb.shape}; replicate a grey picture to three channels")
+        raise ValueError(f"{function}: expected (..., 3), got {rgb.shape}; replicate a grey image to three channels")

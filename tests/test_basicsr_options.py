@@ -178,7 +178,7 @@ REFUSED = [
     (
         {"datasets": {"train": {"dataroot_gt": "a", "io_backend": {"type": "lmdb"}}}},
         "datasets.train.io_backend",
-        ["'lmdb' storage is not read", "folders of pictures", "packs them"],
+        ["'lmdb' storage is not read", "folders of images", "packs them"],
     ),
     (
         {"datasets": {"train": {"dataroot_gt": "a"}, "val": {"name": "v", "io_backend": {"type": "memcached"}}}},

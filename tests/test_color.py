@@ -55,7 +55,7 @@ def test_gray_keeps_gray_and_weighs_colours() -> None:
     [
         (np.zeros((4, 4, 3)), TypeError, "expected uint8, got float64"),
         (np.zeros((4, 4), np.uint8), ValueError, r"expected \(..., 3\), got \(4, 4\)"),
-        (np.zeros((3, 4, 4), np.uint8), ValueError, "replicate a grey picture"),
+        (np.zeros((3, 4, 4), np.uint8), ValueError, "replicate a grey image"),
     ],
 )
 def test_refusals(function, array: np.ndarray, error: type[Exception], message: str) -> None:

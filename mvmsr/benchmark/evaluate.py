@@ -275,7 +275,7 @@ def _score_luma(
     notes: dict[str, str] = {}
     for key, metric in metrics.items():
         if not isinstance(metric, FidelityMetric):
-            scores[key], notes[key] = None, f"it needs a colour picture, and protocol {protocol.name!r} makes luma only"
+            scores[key], notes[key] = None, f"it needs a colour image, and protocol {protocol.name!r} makes luma only"
         elif reason := metric.limitation(luma.shape[0], luma.shape[1], protocol):
             scores[key], notes[key] = None, reason
         else:

@@ -20,7 +20,7 @@ from mvmsr.benchmark.ssim_variants import ssim_variants
 from mvmsr.data.layouts import ImagePair
 from mvmsr.metrics.protocol import crop
 
-PSNR_MEANS = {"mean of PSNR": "the mean over the pictures", "PSNR of mean MSE": "of the error averaged over pictures"}
+PSNR_MEANS = {"mean of PSNR": "the mean over the images", "PSNR of mean MSE": "of the error averaged over images"}
 MORE_CROPPED = 6
 """NTIRE's challenges crop `scale` and this many pixels more."""
 OnPicture = Callable[[int, int, str], None]
@@ -65,7 +65,7 @@ class Convention:
         plain = self.border == scale and self.variant != "gaussian, zero-padded"
         if self.how == "luma first":
             return "y_only" if plain and self.color == "y rounded" and self.grey != "as RGB" else None
-        if self.how not in ("MATLAB, rounded", "its own pictures") or self.grey == "as it is":
+        if self.how not in ("MATLAB, rounded", "its own images") or self.grey == "as it is":
             return None
         if self.color == "rgb" and self.border == 0 and self.variant != "gaussian":
             return "rgb_zero_pad"

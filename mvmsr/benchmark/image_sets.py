@@ -93,10 +93,10 @@ def load_image_set(
     pairs = find_pairs(root, None, scale, gt_only=lq == "make")
     name = Path(name_or_path).name or root.name
     if not pairs:
-        raise LayoutError(f"{root} holds no pictures")
+        raise LayoutError(f"{root} holds no images")
     if lq == "file" and (without := [pair.name for pair in pairs if pair.lq is None]):
         raise LayoutError(
-            f"{name}: {len(without)} of {len(pairs)} pictures in {root} have no low-quality file, {without[0]} first; "
+            f"{name}: {len(without)} of {len(pairs)} images in {root} have no low-quality file, {without[0]} first; "
             "use lq: make to have them made"
         )
     return ImageSet(name, tuple(pairs), scale)

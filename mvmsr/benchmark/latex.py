@@ -77,7 +77,7 @@ def _table(grid: Grid, results: Results, number: int) -> Iterator[str]:
 def _caption(grid: Grid, results: Results, sets: Sequence[str]) -> str:
     counts = ", ".join(f"{name} ({pictures_of(results, name)})" for name in sets)
     sentences = [
-        f"Mean scores for ×{results['protocol']['scale']} super-resolution on {counts} pictures",
+        f"Mean scores for ×{results['protocol']['scale']} super-resolution on {counts} images",
         grid.title,
     ]
     if len(grid.rows) > 1:

@@ -108,9 +108,10 @@ class Bench:
         if self.journal is None or not (counter.done or changed):
             return
         end = "; all are done, --restart measures them again" if counter.done == counter.total else ""
-        say(f"{counter.done} of {counter.total} pictures were measured before ({self.journal.path}){end}")
-        for what, count in changed.items():
-            say(f"{count} are measured again, since this has changed: {', '.join(what)}")
+        say(f"{counter.done} of {counter.total} images were measured before ({self.journal.path}){end}")
+        for keys, count in changed.items():
+            what = ", ".join("image" if key == "picture" else key for key in keys)  # journals keep the older word
+            say(f"{count} are measured again, since this has changed: {what}")
 
     def measure(
         self, method: Method, known: dict[tuple[str, str], ImageScore], failures: list[dict[str, str | None]]

@@ -114,7 +114,7 @@ def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "
     if spec.startswith("images:"):
         folder = Path(spec.removeprefix("images:")).expanduser()
         if not folder.is_dir():
-            raise MethodError(f"method {spec!r}: {folder} is not a folder of pictures")
+            raise MethodError(f"method {spec!r}: {folder} is not a folder of images")
         return Method(label or folder.name, folder, lambda: SavedPictures(folder))
     if spec.startswith("onnx:") or spec.endswith(".onnx"):
         file = Path(spec.removeprefix("onnx:")).expanduser()

@@ -56,7 +56,7 @@ def render(method: Restore, set_name: str, pair: ImagePair, scale: int) -> Itera
     height, width = (side // scale * scale for side in gt.shape[:2])
     gt = np.ascontiguousarray(gt[:height, :width])
     if isinstance(method, SavedPictures):
-        yield from _colors("its own pictures", read_rgb(method.find(set_name, pair)), gt, picture.grey)
+        yield from _colors("its own images", read_rgb(method.find(set_name, pair)), gt, picture.grey)
         return
     for source, lq in _low_quality(pair, gt, scale):
         sr = _restored(method, lq, scale, source)

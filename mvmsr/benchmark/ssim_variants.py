@@ -14,7 +14,7 @@ SSIM_VARIANTS = {
     "gaussian, replicated": "11x11 Gaussian everywhere, edge pixels repeated (MATLAB's ssim)",
     "gaussian, downsampled": "ssim.m after shrinking by round(shorter side / 256), as its authors advise",
     "uniform 7x7": "scikit-image's default",
-    "uniform 7x7, range 2": "scikit-image's default on pictures in [0, 1] whose range it takes for [-1, 1]",
+    "uniform 7x7, range 2": "scikit-image's default on images in [0, 1] whose range it takes for [-1, 1]",
 }
 """What each variant is."""
 SMALLEST = 11

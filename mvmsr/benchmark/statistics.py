@@ -129,7 +129,7 @@ def add_statistics(
         results["images"], results["metrics"], resamples=resamples, confidence=confidence, seed=seed
     )
     about = {
-        "method": "paired bootstrap over pictures, expanded percentiles",
+        "method": "paired bootstrap over images, expanded percentiles",
         "confidence": confidence,
         "resamples": resamples,
         "seed": seed,

@@ -54,7 +54,7 @@ def _cells(row: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> 
     of = f"{row['a_better']} of {row['images']}" + (f", {row['left_out']} left out" if row["left_out"] else "")
     difference = "-" if row["difference"] is None else f"{row['difference']:+.{decimals}f}"
     interval = "-" if row["low"] is None else f"{row['low']:+.{decimals}f} to {row['high']:+.{decimals}f}"
-    verdict = row["better"] or ("too few pictures" if row["too_few"] else "undecided")
+    verdict = row["better"] or ("too few images" if row["too_few"] else "undecided")
     pair = f"{row['a']} - {row['b']}"
     return pair, row["set"] or ALL_SETS, row["metric"], difference, interval, of, verdict
 
@@ -65,10 +65,10 @@ def _note(results: Results) -> str:
 
 def _sentences(results: Results) -> Iterator[str]:
     settings = results.get("statistics_settings", {})
-    yield f"Bootstrap over pictures, {settings.get('resamples', 0):,} resamples, seed {settings.get('seed', 0)}."
+    yield f"Bootstrap over images, {settings.get('resamples', 0):,} resamples, seed {settings.get('seed', 0)}."
     yield "Undecided: the interval holds zero."
     rows = results.get("statistics", [])
     if any(row["set"] is None for row in rows):
-        yield "All: every picture of the sets alike, each set resampled by itself."
+        yield "All: every image of the sets alike, each set resampled by itself."
     if any(row["too_few"] for row in rows):
-        yield f"Fewer than {FEW_IMAGES} pictures decide nothing."
+        yield f"Fewer than {FEW_IMAGES} images decide nothing."

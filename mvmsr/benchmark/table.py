@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WIDEST = 12
 """Columns of scores that a table in a document holds; beyond it each set gets a table."""
 PARTIAL = (
-    "A mean marked (n of N) lacks pictures that another method has; means over different pictures cannot be compared, "
+    "A mean marked (n of N) lacks images that another method has; means over different images cannot be compared, "
     "so it has no rank"
 )
 _COLUMN, _FIRST_COLUMN = 11, 24

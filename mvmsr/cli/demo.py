@@ -47,18 +47,18 @@ def command(
     _copy_pictures(out)
     console.rule("1 of 4: train a small SRResNet with manifold matching")
     run = _train(out, iterations, console)
-    console.rule("2 of 4: benchmark it against bicubic on pictures it has not seen")
+    console.rule("2 of 4: benchmark it against bicubic on images it has not seen")
     results = _benchmark(out, run, console)
-    console.rule("3 of 4: upscale a picture")
+    console.rule("3 of 4: upscale an image")
     picture = _upscale(out, run, console)
     console.rule("4 of 4: report")
     report = _report(out, run, results)
     console.print(
         f"Done in {time.monotonic() - begun:.0f} seconds. Open [bold]{escape(str(report))}[/bold] in a browser; "
-        f"the upscaled picture is {escape(str(picture))}.\n\n"
+        f"the upscaled image is {escape(str(picture))}.\n\n"
         "What to do next:\n"
-        "  mvmsr upscale PICTURE -o upscaled                  your own pictures, by a built-in model\n"
-        f"  mvmsr upscale PICTURE -o toy --model {escape(str(run))}    the same by this toy model\n"
+        "  mvmsr upscale IMAGE -o upscaled                    your own images, by a built-in model\n"
+        f"  mvmsr upscale IMAGE -o toy --model {escape(str(run))}      the same by this toy model\n"
         "  mvmsr doctor                                       what this machine has and lacks\n"
         "  mvmsr datasets list                                the data for real training and benchmarks\n"
         "  mvmsr train -opt options/train/mvm_srresnet_x4_cpu.yml    a real model",

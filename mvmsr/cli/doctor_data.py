@@ -35,28 +35,28 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
 
     spec = options.datasets.train
     if spec.type != "PairedImageDataset":
-        yield Finding("Data", "training pictures", State.note, f"not looked at: {spec.type} is not one of ours")
+        yield Finding("Data", "training images", State.note, f"not looked at: {spec.type} is not one of ours")
         return
     try:
         pairs = _training_pairs(options, data_root)
     except LayoutError as error:
         remedy = "set MVMSR_DATA_ROOT or --data-root to the folder that holds your data sets"
-        yield Finding("Data", "training pictures", State.missing, str(error), remedy)
+        yield Finding("Data", "training images", State.missing, str(error), remedy)
         return
     gt_size = int(spec.args.get("gt_size", 96))
     entries, problems = audit(pairs, options.scale, gt_size)
     for problem in problems[:_SHOWN]:
-        remedy = "repair these pictures or remove them; training does not start with them"
-        yield Finding("Data", "training pictures", State.broken, problem, remedy)
+        remedy = "repair these images or remove them; training does not start with them"
+        yield Finding("Data", "training images", State.broken, problem, remedy)
     if len(problems) > _SHOWN:
-        yield Finding("Data", "training pictures", State.broken, f"and {len(problems) - _SHOWN} more problems")
+        yield Finding("Data", "training images", State.broken, f"and {len(problems) - _SHOWN} more problems")
     if problems:
         return
     sides = [side for entry in entries for side in entry.gt_size]
     given = sum(pair.lq is not None for pair in pairs)
     low = f"{given} of them with a low-quality version" if given else "their low-quality versions are made"
-    text = f"{len(pairs):,} pictures with sides of {min(sides)} to {max(sides)} pixels, patches of {gt_size}; {low}"
-    yield Finding("Data", "training pictures", State.ok, text, values={"pictures": len(pairs), "pairs": given})
+    text = f"{len(pairs):,} images with sides of {min(sides)} to {max(sides)} pixels, patches of {gt_size}; {low}"
+    yield Finding("Data", "training images", State.ok, text, values={"pictures": len(pairs), "pairs": given})
     yield from _likenesses(pairs, options, data_root)
 
 
@@ -83,35 +83,35 @@ def _likenesses(pairs: Sequence[ImagePair], options: TrainOptions, data_root: Pa
 
     mine, unreadable = _fingerprints([pair.gt for pair in pairs])
     for problem in unreadable[:_SHOWN]:
-        yield Finding("Data", "training pictures", State.broken, problem, "replace the file")
+        yield Finding("Data", "training images", State.broken, problem, "replace the file")
     if unreadable:
         return
     if twice := exact_duplicates(mine):
         groups = ["=".join(pairs[k].name for k in group) for group in twice]
-        text = f"{len(twice)} pictures are there more than once: {_first(groups)}"
+        text = f"{len(twice)} images are there more than once: {_first(groups)}"
         yield Finding("Data", "duplicates", State.note, text, "take the copies out: they are drawn more often")
     else:
-        yield Finding("Data", "duplicates", State.ok, "no two training pictures have the same pixels")
+        yield Finding("Data", "duplicates", State.ok, "no two training images have the same pixels")
     held_out = _held_out(options, data_root)
     theirs, _ = _fingerprints([path for _, path in held_out])
     if not held_out or len(theirs) < len(held_out):
-        text = "no validation or benchmark set is here" if not held_out else "some of their pictures cannot be read"
-        yield Finding("Data", "benchmark pictures", State.note, f"not compared: {text}")
+        text = "no validation or benchmark set is here" if not held_out else "some of their images cannot be read"
+        yield Finding("Data", "benchmark images", State.note, f"not compared: {text}")
         return
     matches = near_duplicates(theirs, mine)
     sets = ", ".join(dict.fromkeys(name for name, _ in held_out))
     if not matches:
-        text = f"none of the {len(held_out)} pictures of {sets} is among the training pictures, nor one like it"
-        yield Finding("Data", "benchmark pictures", State.ok, text, values={"compared": len(held_out)})
+        text = f"none of the {len(held_out)} images of {sets} is among the training images, nor one like it"
+        yield Finding("Data", "benchmark images", State.ok, text, values={"compared": len(held_out)})
         return
     named = [
         f"{held_out[m.first][0]}/{held_out[m.first][1].stem} is {pairs[m.second].name} ({m.likeness:.2f})"
         for m in matches
     ]
-    text = f"{len(matches)} training pictures show what a held-out one shows: {_first(named)}"
-    remedy = "look at them and take them out of the training set; scores on these pictures are worth nothing"
+    text = f"{len(matches)} training images show what a held-out one shows: {_first(named)}"
+    remedy = "look at them and take them out of the training set; scores on these images are worth nothing"
     values = {"matches": [[held_out[m.first][0], str(held_out[m.first][1]), str(pairs[m.second].gt)] for m in matches]}
-    yield Finding("Data", "benchmark pictures", State.note, text, remedy, values)
+    yield Finding("Data", "benchmark images", State.note, text, remedy, values)
 
 
 def _fingerprints(paths: Sequence[Path]) -> tuple[list[Fingerprints], list[str]]:

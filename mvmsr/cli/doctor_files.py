@@ -25,8 +25,8 @@ def data_sets(data_root: Path | None = None) -> Iterator[Finding]:
     known = known_sets()
     for name in [*_PICTURES, *(name for name in known if name not in _PICTURES)]:
         if not (root / name).exists():
-            what = known[name].title if name in known else f"{_PICTURES[name]} benchmark pictures"
-            remedy = f"mvmsr datasets prepare {name}" if name in known else f"put the pictures into {root / name}"
+            what = known[name].title if name in known else f"{_PICTURES[name]} benchmark images"
+            remedy = f"mvmsr datasets prepare {name}" if name in known else f"put the images into {root / name}"
             yield Finding("Data", name, State.missing, what, remedy)
         elif name in _PICTURES:
             yield _benchmark_set(name, root / name)
@@ -82,14 +82,10 @@ def _benchmark_set(name: str, folder: Path) -> Finding:
         more = f" (and {len(report.problems) - 1} more problems)" if len(report.problems) > 1 else ""
         return Finding("Data", name, State.broken, f"{report.problems[0]}{more}", remedy, values)
     if report.pairs != expected:
-        text = (
-            f"{report.pairs} pictures in {folder}, but the published set has {expected}: its scores are not comparable"
-        )
+        text = f"{report.pairs} images in {folder}, but the published set has {expected}: its scores are not comparable"
         return Finding("Data", name, State.broken, text, remedy, values)
     made = report.pairs - report.with_lq
-    text = f"{report.pairs} pictures, layout {report.layout}" + (
-        f", {made} low-quality ones to be made" if made else ""
-    )
+    text = f"{report.pairs} images, layout {report.layout}" + (f", {made} low-quality ones to be made" if made else "")
     return Finding("Data", name, State.ok, text, values=values)
 
 

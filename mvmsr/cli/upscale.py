@@ -129,7 +129,7 @@ def command(
     console.print(f"{done} of {total} done{passed}, in {plain(out)}", soft_wrap=True)
     if is_stopped:
         again = "" if overwrite else "; the same command with --skip-done resumes"
-        console.print(f"[yellow]stopped[/] no partial picture is left{again}", soft_wrap=True)
+        console.print(f"[yellow]stopped[/] no partial image is left{again}", soft_wrap=True)
         raise typer.Exit(130)
     if failures:
         raise typer.Exit(1)

@@ -75,7 +75,7 @@ def make_plan(inputs: list[str], out: Path, format_: Format, suffix: str, recurs
         if not found:
             plan.failures.append(f"{text}: {_why_nothing(text, recursive)}")
         if found and not taken:
-            plan.failures.append(f"{text}: no pictures of the formats that are read")
+            plan.failures.append(f"{text}: no images of the formats that are read")
         plan.passed_over.update(src.suffix.lower() for src in {src for src, _ in found} - {src for src, _ in taken})
         for src, place in taken:
             if src.resolve() in sources:
@@ -83,7 +83,7 @@ def make_plan(inputs: list[str], out: Path, format_: Format, suffix: str, recurs
             sources.add(src.resolve())
             dst = out if whole_name else out / place / f"{src.stem}{suffix}{_ending(src, format_)}"
             if whole_name and (jobs or len(inputs) > 1):
-                raise ValueError(f"{out} is one file, and the inputs are several pictures; name a folder")
+                raise ValueError(f"{out} is one file, and the inputs are several images; name a folder")
             if dst in jobs:
                 plan.failures.append(
                     f"{src}: would be written to {dst}, as {jobs[dst].src}; run them separately, into two folders"
@@ -156,8 +156,8 @@ def _is_readable(path: Path) -> bool:
 
 def _why_nothing(text: str, recursive: bool) -> str:
     if Path(text).is_dir():
-        return "no pictures in this folder" + ("" if recursive else "; --recursive goes into the folders in it")
-    return "no such picture, folder or match"
+        return "no images in this folder" + ("" if recursive else "; --recursive goes into the folders in it")
+    return "no such image, folder or match"
 
 
 def _ending(src: Path, format_: Format) -> str:

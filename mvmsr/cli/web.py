@@ -79,7 +79,7 @@ def _tell(console: Console, address: object, url: str, public: str | None) -> No
     if public is not None:
         console.print(
             f"[yellow]public[/] {plain(public)}: whoever knows this address can use this machine by this page, from "
-            "anywhere and without a password; pictures pass through the servers of gradio's makers",
+            "anywhere and without a password; images pass through the servers of gradio's makers",
             soft_wrap=True,
         )
     elif not address.local:

@@ -84,7 +84,7 @@ def _files(values: dict[str, Any], source: Source) -> list[Problem]:
     if _section(values, ("path",)).pop("resume_state", None) is not None:
         message = "BasicSR's .state files cannot be continued; begin with path.pretrain_network_g, or use --auto-resume"
         problems.append(source.problem(("path", "resume_state"), message))
-    remedy = "name folders of pictures in dataroot_gt and dataroot_lq; the first start packs them for quick reading"
+    remedy = "name folders of images in dataroot_gt and dataroot_lq; the first start packs them for quick reading"
     for key, data in _section(values, ("datasets",)).items():
         if not isinstance(data, dict):
             continue

@@ -74,7 +74,7 @@ class TrainBatches:
         world_size: int = 1,
     ) -> None:
         if len(dataset) == 0:
-            raise ValueError("the data set holds no pictures")
+            raise ValueError("the data set holds no images")
         if batch_size < 1 or enlarge_ratio < 1 or seed < 0:
             raise ValueError(
                 "expected batch_size and enlarge_ratio of at least 1 and a seed of at least 0, "

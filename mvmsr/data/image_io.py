@@ -86,7 +86,7 @@ def read_picture(path: str | Path, max_pixels: int | None = None) -> Picture:
             check_pixels(path, image.size, length, max_pixels)
             if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a JPEG with a preview behind it
                 raise ImageError(
-                    path, f"holds {_frames(image, length)} frames", "extract the frames into single pictures first"
+                    path, f"holds {_frames(image, length)} frames", "extract the frames into single images first"
                 )
             deep = is_16_bit(image, data)
             if image.mode == "F" or (image.mode == "I" and not deep):
@@ -118,7 +118,7 @@ def _named_errors(path: str | Path) -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(path, "is not a picture in a known format, or is damaged", BROKEN) from error
+        raise ImageError(path, "is not an image in a known format, or is damaged", BROKEN) from error
     except Image.DecompressionBombError as error:
         raise ImageError(path, "is too large to be decoded safely", "cut it into parts first") from error
     except MemoryError as error:

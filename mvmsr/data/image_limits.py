@@ -73,10 +73,10 @@ def file_bytes(path: str | Path, max_pixels: int | None) -> int:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(found.st_mode):
-        raise ImageError(path, "is no regular file", "name a picture file")
+        raise ImageError(path, "is no regular file", "name an image file")
     if not found.st_size:
         raise ImageError(path, "is empty", "replace the file or take it out of the folder")
     if found.st_size > (limit := _BYTES_PER_PIXEL * max(max_pixels or MAX_PIXELS, 2**20)):
-        cause = f"has {found.st_size / 2**30:.1f} GiB, more than any picture within the limit ({limit / 2**30:.1f} GiB)"
+        cause = f"has {found.st_size / 2**30:.1f} GiB, more than any image within the limit ({limit / 2**30:.1f} GiB)"
         raise ImageError(path, cause, "cut it into parts, or raise the limit (--max-pixels)")
     return found.st_size

@@ -62,7 +62,7 @@ def write_picture(path: str | Path, picture: Picture, quality: int = 95) -> None
     if picture.rgb.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
         raise ImageError(path, f"{kind} cannot hold 16 bits", "choose .png or .tif, or convert to 8 bits first")
     if picture.alpha is not None and kind in ("JPEG", "BMP"):
-        log.warning("%s: %s has no transparency; the picture is laid over white (choose .png to keep it)", path, kind)
+        log.warning("%s: %s has no transparency; the image is laid over white (choose .png to keep it)", path, kind)
         picture = picture.over_white()
     encode = _encode_16_bit if picture.rgb.dtype == np.uint16 else _encode_8_bit
     _write_bytes(path, encode(path, picture, kind, quality))
@@ -96,7 +96,7 @@ def _encode_8_bit(path: Path, picture: Picture, kind: str, quality: int) -> byte
     try:
         Image.fromarray(pixels).save(buffer, kind, **options)
     except (OSError, ValueError) as error:
-        raise ImageError(path, f"{kind} cannot hold this picture ({error})", "choose .png") from error
+        raise ImageError(path, f"{kind} cannot hold this image ({error})", "choose .png") from error
     return buffer.getvalue()
 
 

@@ -36,7 +36,7 @@ def imresize(image: np.ndarray, scale: float | None = None, output_size: tuple[i
     [[0, 4]]
     """
     if image.ndim not in (2, 3) or 0 in image.shape:
-        raise ValueError(f"expected a picture of shape (H, W) or (H, W, C), got {image.shape}")
+        raise ValueError(f"expected an image of shape (H, W) or (H, W, C), got {image.shape}")
     if not (image.dtype in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)):
         raise ValueError(f"expected uint8, uint16 or floating point, got {image.dtype}; convert it first")
     sides = image.shape[:2]

@@ -58,12 +58,10 @@ class Verdict:
             return ""
         found = self.same + len(self.others)
         different = f". Unknown: {_some(self.others)}" if self.others else ""
-        return (
-            f"this is not {self.name}, which has {self.of} pictures, not {found} of these: {self._counts()}{different}"
-        )
+        return f"this is not {self.name}, which has {self.of} images, not {found} of these: {self._counts()}{different}"
 
     def _counts(self) -> str:
-        return f"{self.same} of the {self.of} pictures of {self.name} agree pixel by pixel"
+        return f"{self.same} of the {self.of} images of {self.name} agree pixel by pixel"
 
 
 @cache

@@ -149,10 +149,10 @@ def recognise(root: str | Path, scale: int = 4) -> Layout:
         if only_two or any(stem.endswith(f"_SRF_{scale}_HR") for stem in stems):  # it has other methods' results too
             has_low = any(stem.endswith("_LR") for stem in stems)
             return Layout("SelfExSR (*_HR, *_LR)", root, root if has_low else None, suffixes=True)
-        return Layout("folder of pictures", root)
+        return Layout("folder of images", root)
     there = ", ".join(sorted(entry.name for entry in root.iterdir())[:10]) or "nothing"
     raise LayoutError(
-        f"{root} holds no pictures and no layout known for x{scale} "
+        f"{root} holds no images and no layout known for x{scale} "
         f"(image_SRF_{scale}, *_HR with *_LR_bicubic/X{scale}, GTmod12 with LRbicx{scale}, "
         f"HR with LR_bicubic/X{scale}); it holds: {there}"
     )
@@ -236,13 +236,13 @@ def _from_meta(folder: Path, meta: Path) -> list[Path]:
     names = [line.split(" ")[0].strip() for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise LayoutError(f"{meta} names {len(missing)} pictures that are not in {folder}: {_first(missing)}")
+        raise LayoutError(f"{meta} names {len(missing)} images that are not in {folder}: {_first(missing)}")
     return [folder / name for name in names]
 
 
 def _refuse_twins(high: list[Path], folder: Path) -> None:
     if not high:
-        raise LayoutError(f"{folder} holds no pictures")
+        raise LayoutError(f"{folder} holds no images")
     seen: dict[Path, Path] = {}
     twins = []
     for path in high:
@@ -250,11 +250,11 @@ def _refuse_twins(high: list[Path], folder: Path) -> None:
         if other is not path:
             twins.append(f"{other.name} and {path.name}")
     if twins:
-        raise LayoutError(f"{folder} holds pictures that differ by suffix only: {_first(twins)}; keep one of each")
+        raise LayoutError(f"{folder} holds images that differ by suffix only: {_first(twins)}; keep one of each")
 
 
 def _unpaired(gt: Path, lq: Path, missing: list[str], extra: list[str]) -> str:
-    lines = [f"pictures of {gt} and {lq} do not pair up:"]
+    lines = [f"images of {gt} and {lq} do not pair up:"]
     if missing:
         lines.append(f"  {len(missing)} without a low-quality version: {_first(missing)}")
     if extra:

@@ -32,7 +32,7 @@ class PairError(ValueError):
 
 
 def load_or_build(
-    pairs: Sequence[ImagePair], scale: int, cache_dir: Path, min_gt_size: int = 1, label: str = "pictures"
+    pairs: Sequence[ImagePair], scale: int, cache_dir: Path, min_gt_size: int = 1, label: str = "images"
 ) -> PackedStore:
     """The store of these pairs below `cache_dir`, built first where it is missing or cannot be used.
 
@@ -53,7 +53,7 @@ def load_or_build(
     if store is None:
         older = [old for old in cache_dir.glob(f"*-{same_paths}-*.mvmpack") if old != folder]
         if older:
-            log.info("pictures of %s have changed since they were packed; packing again", label)
+            log.info("images of %s have changed since they were packed; packing again", label)
         store = _build_locked(pairs, sources, scale, folder, min_gt_size)
         for old in older:
             shutil.rmtree(old, ignore_errors=True)
@@ -220,7 +220,7 @@ def _with_progress(jobs: Iterable[Any], total: int) -> Iterable[Any]:
     from rich.progress import track
 
     console = Console(stderr=True)
-    return track(jobs, "packing pictures", total, console=console, transient=True, disable=total < 10)
+    return track(jobs, "packing images", total, console=console, transient=True, disable=total < 10)
 
 
 def _check_space(folder: Path, length: int) -> None:
@@ -245,12 +245,12 @@ def _sides(size: tuple[int, int]) -> str:
 
 
 def _too_small(what: str, least: int) -> str:
-    return f"{what} is smaller than gt_size {least}; lower gt_size or take the picture out"
+    return f"{what} is smaller than gt_size {least}; lower gt_size or take the image out"
 
 
 def problem_list(problems: list[str], limit: int = 10) -> str:
     """The first problems with pictures, a line each, under their number."""
-    lines = [f"{len(problems)} pictures cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
+    lines = [f"{len(problems)} images cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
     if len(problems) > limit:
         lines.append(f"  and {len(problems) - limit} more")
     return "\n".join(lines)

@@ -122,12 +122,12 @@ def fetch(known: KnownSet, data_root: Path | None = None, progress: Progress | N
     for archive in known.archives:
         target = folder / archive.provides
         if (found := _count(target)) >= archive.pictures:
-            log.info("%s is complete (%d pictures)", target, found)
+            log.info("%s is complete (%d images)", target, found)
             continue
         _refuse_dangling(folder)
         if target.exists():
             raise PrepareError(
-                f"{target} is there with {found} of {archive.pictures} pictures; move it away or complete it"
+                f"{target} is there with {found} of {archive.pictures} images; move it away or complete it"
             )
         file = root / "downloads" / archive.file
         try:
@@ -137,10 +137,10 @@ def fetch(known: KnownSet, data_root: Path | None = None, progress: Progress | N
         except DownloadError as error:
             raise PrepareError(
                 f"{error}\nYou can download {archive.url} yourself, put it at {file} and run this again; or, "
-                f"where you have the pictures: mvmsr datasets prepare {known.name} --from FOLDER"
+                f"where you have the images: mvmsr datasets prepare {known.name} --from FOLDER"
             ) from error
         if count < archive.pictures:
-            log.warning("%s has %d pictures, expected %d", target, count, archive.pictures)
+            log.warning("%s has %d images, expected %d", target, count, archive.pictures)
     return folder
 
 
@@ -183,7 +183,7 @@ def _place(known: KnownSet, source: Path) -> Path:
     if known.by_hand:
         if (found := _count(source)) != known.pictures:
             raise PrepareError(
-                f"{source} is not {known.name}, which has {known.pictures} pictures in one folder, not {found}: "
+                f"{source} is not {known.name}, which has {known.pictures} images in one folder, not {found}: "
                 f"{known.by_hand}"
             )
         return Path(known.name)
@@ -195,7 +195,7 @@ def _place(known: KnownSet, source: Path) -> Path:
     if known.name not in fingerprints() and (found := _count(whole)) < first.pictures:
         raise PrepareError(
             f"{source} is not {known.name}: expected a folder with {first.provides}, or that folder itself, of "
-            f"{first.pictures} pictures; found {found} in {whole}"
+            f"{first.pictures} images; found {found} in {whole}"
         )
     return place
 

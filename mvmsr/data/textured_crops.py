@@ -53,7 +53,7 @@ class TexturedCrops:
         attempts: int = 8,
     ) -> None:
         if not indices:
-            raise ValueError("expected at least one picture, got none")
+            raise ValueError("expected at least one image, got none")
         self.dataset, self.indices = dataset, list(indices)
         self.least_gradient, self.least_variance, self.attempts = least_gradient, least_variance, attempts
         self.scale, self.gt_size = dataset.scale, dataset.gt_size

@@ -31,7 +31,7 @@ def data_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     if not before or not now or before == now:
         return None
     if before["pictures"] != now["pictures"]:
-        what = f"there were {before['pictures']:,} training pictures, and there are {now['pictures']:,} now"
+        what = f"there were {before['pictures']:,} training images, and there are {now['pictures']:,} now"
     else:
-        what = f"some of the {now['pictures']:,} training pictures (or their names) have changed"
+        what = f"some of the {now['pictures']:,} training images (or their names) have changed"
     return f"{what}: the run goes on, but it is no longer the one that was interrupted"

@@ -113,7 +113,7 @@ class FiniteGuard:
         pictures = [name for names in self._processes.collect(pending.names) for name in names]
         raise NonFiniteLossError(
             f"iteration {pending.iteration}: {', '.join(f'{term} = {value}' for term, value in bad.items())} in the "
-            f"update of the {pending.network}, on the pictures {', '.join(pictures)}. The weights were not changed. "
+            f"update of the {pending.network}, on the images {', '.join(pictures)}. The weights were not changed. "
             "Lower the learning rate or that term's weight, set train.grad_clip, or use precision 32.",
             pending.iteration,
             pending.network,

@@ -118,15 +118,15 @@ def warnings(values: dict[str, float], by_chance: Mapping[str, float] = MappingP
     for name, chance in by_chance.items():
         if name in values and values[name] >= BLIND * chance:
             found.append(
-                f"The metric network tells real from generated pictures hardly better than chance ({name} "
-                f"{values[name]:.3g}, where one that knows nothing has {chance:.3g}): matching moves the pictures "
+                f"The metric network tells real from generated images hardly better than chance ({name} "
+                f"{values[name]:.3g}, where one that knows nothing has {chance:.3g}): matching moves the images "
                 "under a distance that means little. Try network_m's init: detail, triplets: all, optim_m.lr: 3e-4, "
                 "a larger batch, or a later match_after_iter."
             )
     share = values.get("matching_share")
     if share is not None and share < FAINT:
         found.append(
-            f"The matching terms pull at the pictures with {100 * share:.2g} % of the pixel loss's gradient, which "
+            f"The matching terms pull at the images with {100 * share:.2g} % of the pixel loss's gradient, which "
             "changes nothing; raise the loss_weight of pair_opt and manifold_opt if they are meant to act."
         )
     if share is not None and share > OVERWHELMING:

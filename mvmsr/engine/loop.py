@@ -114,10 +114,10 @@ def _prepare_data(experiment: Experiment) -> TrainBatches:
         if len(set(processes.collect(options_hash(options)))) > 1:
             raise SetupError("the processes of the run were started with different options; give all of them the same")
         rehearse(experiment)
-        processes.at("packing the pictures", patient=True)
+        processes.at("packing the images", patient=True)
         with layout_errors_named(options):
             batches = build_batches(options, processes)
-        processes.meet("packing the pictures")
+        processes.meet("packing the images")
         return batches
 
 
@@ -127,7 +127,7 @@ def _begin(
     """Take up the newest checkpoint, or begin anew."""
     processes = experiment.processes
     means, best, detour = RunningMeans(), {}, Detour()
-    data = processes.first("looking at the pictures", lambda: data_identity(batches))
+    data = processes.first("looking at the images", lambda: data_identity(batches))
 
     def newest() -> tuple[Path, dict[str, Any]] | None:
         return latest_checkpoint(folder.checkpoints) if auto_resume else None

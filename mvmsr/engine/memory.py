@@ -38,7 +38,7 @@ def advised_on_memory(options: TrainOptions, doing: str) -> Iterator[None]:
         if parts is not None:
             remedies.append(
                 f"datasets.train.batch_size_per_gpu={batch // parts} with train.accumulate={train.accumulate * parts} "
-                "(the same number of pictures a step; batch statistics are then those of a part)"
+                "(the same number of images a step; batch statistics are then those of a part)"
             )
         if gt_size > 2 * options.scale:
             smaller = gt_size // 2 // options.scale * options.scale

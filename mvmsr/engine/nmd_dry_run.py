@@ -42,6 +42,6 @@ def _missing_pictures(options: NMDOptions) -> str | None:
     except LayoutError as error:
         raise options.error(keys, str(error)) from error
     if count <= spec.held_out:
-        message = f"{count} pictures, of which {spec.held_out} are to be held out; hold out fewer"
+        message = f"{count} images, of which {spec.held_out} are to be held out; hold out fewer"
         raise options.error(("datasets", "train", "held_out"), message)
     return None

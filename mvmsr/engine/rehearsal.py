@@ -89,7 +89,7 @@ class _Watched(nn.Module):
         expected = (len(pictures), 3, self._size, self._size)
         if key == "network_g" and tuple(result.shape) != expected:
             given = f"{kind} makes {tuple(result.shape)} of {tuple(pictures.shape)}, expected {expected}"
-            raise options.error((key,), f"{given}: an RGB picture, larger by scale: {options.scale}")
+            raise options.error((key,), f"{given}: an RGB image, larger by scale: {options.scale}")
         return result
 
 
@@ -100,7 +100,7 @@ def _needs_two(error: Exception) -> bool:
 
 def _too_few(options: TrainOptions, key: str, error: Exception) -> OptionsError:
     keys = ("datasets", "train", "batch_size_per_gpu")
-    return options.error(keys, f"1 picture is too few for {key}; set it to 2 or more ({why(error)})")
+    return options.error(keys, f"1 image is too few for {key}; set it to 2 or more ({why(error)})")
 
 
 def _remedy(network: nn.Module, key: str, reason: str, scale: int) -> str:
@@ -109,7 +109,7 @@ def _remedy(network: nn.Module, key: str, reason: str, scale: int) -> str:
     if key == "network_g" and multiple > 1:
         return f". Set datasets.train.gt_size to a multiple of {multiple * scale}"
     if "channels" in reason:
-        return ". Training is for RGB pictures: build the network for 3 channels (num_in_ch, num_out_ch)"
+        return ". Training is for RGB images: build the network for 3 channels (num_in_ch, num_out_ch)"
     if isinstance(needed, int):
         return f". Set datasets.train.gt_size to {needed}, the network's input_size"
     return ""

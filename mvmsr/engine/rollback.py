@@ -39,13 +39,13 @@ def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
     experiment, limit = run.experiment, run.experiment.options.train.max_rollbacks
     folder = dump(run, batches, error)
     experiment.guard.forget()
-    text = f"{error} Its pictures are in {folder}."
+    text = f"{error} Its images are in {folder}."
     if run.detour.rollbacks >= limit:
         if limit:
             remedy = f"The run went back {limit} times already (train.max_rollbacks)."
         else:
             remedy = (
-                "To go back to the last checkpoint and continue with other pictures: "
+                "To go back to the last checkpoint and continue with other images: "
                 "--auto-resume --set train.max_rollbacks=3."
             )
         raise NonFiniteLossError(f"{text} {remedy}", error.iteration, error.network) from error
@@ -61,7 +61,7 @@ def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
     if experiment.processes.is_first:
         run.stats = StatsLog(run.folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
     log.warning(
-        "%s Going back to %s and continuing with other pictures (%d of %d times)",
+        "%s Going back to %s and continuing with other images (%d of %d times)",
         text,
         path,
         run.detour.rollbacks,

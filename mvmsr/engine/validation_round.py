@@ -33,9 +33,7 @@ def held_out_patches(experiment: Experiment, validation: Validation | None) -> H
     gt_size = int(options.datasets.train.args.get("gt_size", 96))
     found = cut_patches(validation.sets, options.val.embedding_patches, gt_size)
     if found is None:
-        log.warning(
-            "No validation picture is as large as a patch (%d pixels); held-out embeddings are left out", gt_size
-        )
+        log.warning("No validation image is as large as a patch (%d pixels); held-out embeddings are left out", gt_size)
     return found
 
 

@@ -59,7 +59,7 @@ class Verdict:
         if self.repeats:
             yield (
                 "A second replay gives the first one's bits, so this machine is exact in itself: the run was made with "
-                "other options, pictures, versions, number of threads or hardware, or its files have changed."
+                "other options, images, versions, number of threads or hardware, or its files have changed."
             )
         else:
             yield (

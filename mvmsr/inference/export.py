@@ -83,7 +83,7 @@ def export(
                 difference = _largest_difference(module, writers[to](module, info, aside))
         except RuntimeError as error:
             raise WeightsError(
-                f"{path}: {info.arch} cannot be written as {to}, or does not run as such at another picture size "
+                f"{path}: {info.arch} cannot be written as {to}, or does not run as such at another image size "
                 f"({_last_line(error)}); use --to safetensors or pth"
             ) from error
         if not difference <= tolerance:

@@ -94,7 +94,7 @@ def recognise(path: Path, state: dict[str, Tensor]) -> tuple[ForeignNetwork, str
     if not isinstance(descriptor, ImageModelDescriptor) or channels not in ((3, 3), (1, 1)):
         raise WeightsError(
             f"{path}: {name} takes {channels[0]} and gives {channels[1]} channels for {descriptor.purpose}; "
-            "only networks from RGB (or grey) pictures to the same can be used"
+            "only networks from RGB (or grey) images to the same can be used"
         )
     logger.info("%s: %s x%d by spandrel", path, name, descriptor.scale)
     return ForeignNetwork(descriptor).eval(), name

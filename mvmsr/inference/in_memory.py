@@ -42,7 +42,7 @@ def picture_of_image(image: Image.Image) -> Picture:
         ValueError: the image holds several frames or 32-bit values.
     """
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise ValueError(f"expected one picture, got {image.n_frames} frames; give them one by one")  # type: ignore[attr-defined]
+        raise ValueError(f"expected one image, got {image.n_frames} frames; give them one by one")  # type: ignore[attr-defined]
     if image.mode in ("F", "I"):
         raise ValueError(f"expected 8 or 16 bits, got mode {image.mode}; convert it first")
     profile = image.info.get("icc_profile")

@@ -12,8 +12,8 @@ from mvmsr.registry import did_you_mean
 
 CARD = {
     "title": "one line: what it is",
-    "good_for": "the pictures it suits",
-    "not_for": "the pictures it does not suit",
+    "good_for": "the images it suits",
+    "not_for": "the images it does not suit",
     "trained_on": "data, degradation, iterations, options file",
     "scores": "measured, with protocol and data sets",
     "speed": "measured, with the machine",

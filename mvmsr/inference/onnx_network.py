@@ -85,17 +85,17 @@ class OnnxNetwork(nn.Module):
             sr = self._run(np.full((1, 3, height, width), 0.5, np.float32))
         except RuntimeError as error:
             raise WeightsError(
-                f"{self.path} fails on a picture of {width}x{height} ({error}); export it with free height and width"
+                f"{self.path} fails on an image of {width}x{height} ({error}); export it with free height and width"
             ) from error
         scale = sr.shape[2] // height if sr.ndim == 4 else 0
         if scale < 1 or tuple(sr.shape) != (1, 3, height * scale, width * scale):
             raise WeightsError(
-                f"{self.path} makes {tuple(sr.shape)} of a picture (1, 3, {height}, {width}); expected an RGB picture "
+                f"{self.path} makes {tuple(sr.shape)} of an image (1, 3, {height}, {width}); expected an RGB image "
                 "magnified by a whole number"
             )
         if float(np.abs(sr.astype(np.float32)).mean()) > _UNLIKELY:
             raise WeightsError(
-                f"{self.path} makes values around {float(sr.mean()):.0f} of a grey picture of 0.5; expected about 0.5. "
+                f"{self.path} makes values around {float(sr.mean()):.0f} of a grey image of 0.5; expected about 0.5. "
                 "It seems to work on levels of 255; export it with the division by 255 left out"
             )
         return scale
@@ -135,17 +135,17 @@ def _check_input(path: Path, session: InferenceSession) -> tuple[str, Any, bool]
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(each.name for each in inputs)
-        raise WeightsError(f"{path} takes {len(inputs)} inputs ({names}); expected one, the low-quality picture")
+        raise WeightsError(f"{path} takes {len(inputs)} inputs ({names}); expected one, the low-quality image")
     shape, kind = list(inputs[0].shape), inputs[0].type
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
-        raise WeightsError(f"{path} takes {shape}; expected RGB pictures (1, 3, height, width)")
+        raise WeightsError(f"{path} takes {shape}; expected RGB images (1, 3, height, width)")
     if kind not in _TYPES:
         raise WeightsError(f"{path} takes {kind}; expected {' or '.join(_TYPES)} in [0, 1]")
     if isinstance(shape[0], int) and shape[0] != 1:
-        raise WeightsError(f"{path} takes {shape[0]} pictures at once; export it for one, or with a free batch")
+        raise WeightsError(f"{path} takes {shape[0]} images at once; export it for one, or with a free batch")
     if any(isinstance(side, int) for side in shape[2:]):
         raise WeightsError(
-            f"{path} takes pictures of {shape[3]}x{shape[2]} alone; export it with free height and width, as "
+            f"{path} takes images of {shape[3]}x{shape[2]} alone; export it with free height and width, as "
             "`mvmsr export --to onnx` does"
         )
     return inputs[0].name, _TYPES[kind], shape[0] == 1

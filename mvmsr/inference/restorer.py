@@ -139,4 +139,4 @@ def _check(lq: Tensor) -> None:
         )
     low, high = (float(bound) for bound in lq.aminmax())
     if low < -1 or high > 2:
-        raise ValueError(f"expected values in [0, 1], got {low:g} to {high:g}; divide pictures of 0..255 by 255")
+        raise ValueError(f"expected values in [0, 1], got {low:g} to {high:g}; divide images of 0..255 by 255")

@@ -37,7 +37,7 @@ _BYTES_AS_A_WHOLE = 3 + 4 + 2  # ours, Pillow's and the encoder's, for a pixel
 _LUMA = (0.299, 0.587, 0.114)
 _DEFAULT_SCALE = 4
 _BICUBIC_ROWS = 256
-_MEASURING = "the network cannot be measured for tiles, as it fails on some sizes (`--tile 0` takes pictures whole)"
+_MEASURING = "the network cannot be measured for tiles, as it fails on some sizes (`--tile 0` takes images whole)"
 
 OnPixels = Callable[[int], object]
 
@@ -71,7 +71,7 @@ class Upscaler:
         max_memory: int | None = None,
     ) -> None:
         if tile != "auto" and (not isinstance(tile, int) or tile < 0):
-            raise ValueError(f"tile must be `auto`, 0 (the whole picture) or a positive number of pixels, got {tile!r}")
+            raise ValueError(f"tile must be `auto`, 0 (the whole image) or a positive number of pixels, got {tile!r}")
         if outscale is not None and not 0 < outscale <= 64:
             raise ValueError(f"outscale must be above 0 and at most 64, got {outscale:g}")
         if max_memory is not None and (max_memory <= 0 or tile != "auto"):
@@ -263,7 +263,7 @@ class Upscaler:
                     on_pixels(height * width)
                 return
             tile = max(side // 2, MIN_TILE)
-            logger.warning("the whole picture does not fit into memory; continuing with tiles of %d pixels", tile)
+            logger.warning("the whole image does not fit into memory; continuing with tiles of %d pixels", tile)
         halo, blend, multiple = self._margins.halo, self._margins.blend, self._margins.multiple
         for band in run_bands(run, lq, restorer.scale, tile, halo, blend, multiple, on_pixels):
             yield _to_numpy(band)

@@ -54,7 +54,7 @@ class LpipsDistance(Metric):
         """Why a picture of this size has no score."""
         smallest = self.smallest_side[self.net]
         if min(height, width) < smallest:
-            return f"{self.title} ({self.net}) needs {smallest} px a side; the picture is {width}x{height}"
+            return f"{self.title} ({self.net}) needs {smallest} px a side; the image is {width}x{height}"
         return None
 
 

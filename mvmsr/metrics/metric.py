@@ -60,7 +60,7 @@ def same_size(name: str, sr: np.ndarray, gt: np.ndarray | None) -> tuple[np.ndar
         ValueError: `gt` is None, or the shapes differ.
     """
     if gt is None:
-        raise ValueError(f"{name} compares with the original picture, and none was given")
+        raise ValueError(f"{name} compares with the original image, and none was given")
     if sr.shape != gt.shape:
         raise ValueError(f"{name}: the result has shape {sr.shape}, the original {gt.shape}; they must be equal")
     return sr, gt

@@ -241,5 +241,5 @@ class Niqe(Metric):
         """Why a picture of this size has no NIQE."""
         rows, columns = ((side - 2 * self.crop_border) // BLOCK for side in (height, width))
         if min(rows, columns) < 1 or rows * columns < 2:
-            return f"NIQE needs two whole blocks of {BLOCK}x{BLOCK} px; the picture is {width}x{height}"
+            return f"NIQE needs two whole blocks of {BLOCK}x{BLOCK} px; the image is {width}x{height}"
         return None

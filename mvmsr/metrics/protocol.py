@@ -106,7 +106,7 @@ def planes(rgb: np.ndarray, protocol: Protocol) -> np.ndarray:
         ValueError: the shape is wrong, or cropping leaves nothing.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise ValueError(f"expected a picture (H, W, 3), got {rgb.shape}")
+        raise ValueError(f"expected an image (H, W, 3), got {rgb.shape}")
     cropped = crop(rgb, protocol.crop_border)
     if protocol.color == "y":
         return rgb_to_y(cropped, protocol.round_y)[None]
@@ -121,5 +121,5 @@ def crop(image: np.ndarray, border: int) -> np.ndarray:
     """
     height, width = image.shape[:2]
     if min(height, width) <= 2 * border:
-        raise ValueError(f"a picture of {width}x{height} has nothing left when {border} px are cropped at each side")
+        raise ValueError(f"an image of {width}x{height} has nothing left when {border} px are cropped at each side")
     return image[border : height - border, border : width - border]

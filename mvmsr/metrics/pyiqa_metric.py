@@ -74,7 +74,7 @@ class Pyiqa(Metric):
             with torch.no_grad():
                 score = self.network(*tensors)
         except (AssertionError, IndexError, RuntimeError, ValueError) as error:
-            logger.warning("%s cannot score a picture of %dx%d: %s", self.name, sr.shape[1], sr.shape[0], error)
+            logger.warning("%s cannot score an image of %dx%d: %s", self.name, sr.shape[1], sr.shape[0], error)
             return float("nan")
         return float(score)
 
@@ -101,7 +101,7 @@ def check_name(metric: str) -> None:
     """
     known = names()
     if metric in OF_WHOLE_SETS:
-        raise RegistryError(f"{PREFIX}{metric} compares sets of pictures; it has no score of a single one")
+        raise RegistryError(f"{PREFIX}{metric} compares sets of images; it has no score of a single one")
     if metric not in known:
         listed = ", ".join(known)
         raise RegistryError(f"pyiqa has no metric {metric!r}.{did_you_mean(metric, known)} Known: {listed}.")

@@ -131,5 +131,5 @@ class Ssim(FidelityMetric):
     def limitation(self, height: int, width: int, protocol: Protocol) -> str | None:
         """Why a picture of this size has no SSIM under the protocol."""
         if protocol.ssim_window == "valid" and min(height, width) - 2 * protocol.crop_border < WINDOW_SIZE:
-            return f"SSIM needs {WINDOW_SIZE} px a side after cropping; the picture is {width}x{height}"
+            return f"SSIM needs {WINDOW_SIZE} px a side after cropping; the image is {width}x{height}"
         return None

@@ -185,10 +185,10 @@ def _compare(
         scale = results["protocol"]["scale"]
         if "bicubic" not in methods and results["protocol"].get("lq", "make") == "make":
             pictures = {"bicubic": imresize(imresize(truth, scale=1 / scale), scale=scale), **pictures}
-        pictures[ORIGINAL if ORIGINAL not in methods else "original picture"] = truth
+        pictures[ORIGINAL if ORIGINAL not in methods else "original image"] = truth
     shapes = {picture.shape for picture in pictures.values()}
     if len(pictures) < 2 or len(shapes) > 1:
-        notes[f"{set_name}, {image} has no two pictures of one size to compare"] = None
+        notes[f"{set_name}, {image} has no two images of one size to compare"] = None
         return None
     return _encode(set_name, image, pictures, [pictures[name] for name in _judged(methods) if name in pictures])
 
@@ -200,7 +200,7 @@ def _read(
         paths = [picture_path(folder, method, set_name, image) for folder in reversed(folders)]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
-            notes[f"{method} has no pictures of {set_name} in {paths[-1].parents[2]}"] = None
+            notes[f"{method} has no images of {set_name} in {paths[-1].parents[2]}"] = None
             continue
         try:
             yield method, read_rgb(path)

@@ -214,7 +214,7 @@ def _draw_scores(axes: Axes, results: Results, set_name: str, metric: str) -> No
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.6, len(scores) - 0.4)
     axes.set_ylabel(axis_label(results, metric), color=_FILE_INK)
-    axes.set_xlabel("each picture, sorted; line: mean", color=_FILE_INK)
+    axes.set_xlabel("each image, sorted; line: mean", color=_FILE_INK)
 
 
 def _scores(results: Results, set_name: str, metric: str) -> list[list[float]]:
@@ -262,7 +262,7 @@ def _shown(results: Results, metric: str, value: float) -> str:
 
 
 def _pictures(number: int) -> str:
-    return f"{number} picture{'' if number == 1 else 's'}"
+    return f"{number} image{'' if number == 1 else 's'}"
 
 
 def _is_finite(value: Any) -> bool:

@@ -64,7 +64,7 @@
         return made;
       };
       const titles = head.insertRow();
-      cell(titles, "th", "this picture", "col");
+      cell(titles, "th", "this image", "col");
       for (const metric of data.chart.metrics) cell(titles, "th", metric.label, "col").className = "number";
       for (const name of new Set([left.value, right.value])) {
         const values = scores.get(JSON.stringify([name, picture.set, picture.image]));
@@ -228,9 +228,9 @@
       const wins = found.filter(better).length, mean = found.reduce((sum, row) => sum + gain(row), 0) / (found.length || 1);
       const signed = (value) => (value > 0 ? "+" : "") + value.toFixed(metric.decimals).replace("-", "−");
       $("chart-sentence").textContent = found.length
-        ? `${methods[second]} is better than ${methods[first]} on ${wins} of ${found.length} pictures; mean difference ${signed(mean)} (${metric.label}).`
-        : `No picture has a score of both.`;
-      for (const [id, title] of [["scatter", "Scores of each picture"], ["sorted", "Differences of each picture"]]) {
+        ? `${methods[second]} is better than ${methods[first]} on ${wins} of ${found.length} images; mean difference ${signed(mean)} (${metric.label}).`
+        : `No image has a score of both.`;
+      for (const [id, title] of [["scatter", "Scores of each image"], ["sorted", "Differences of each image"]]) {
         const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `${title}. ${$("chart-sentence").textContent}` });
         $(id).replaceChildren(svg);
         if (found.length) (id === "scatter" ? scatter : sorted)(svg);
@@ -260,7 +260,7 @@
       function sorted(svg) {
         const order = [...found].sort((one, other) => gain(other) - gain(one)), count = order.length;
         const [x, y] = frame(svg, false, true, [-0.5, count - 0.5], padded([0, ...order.map(gain)]),
-          [`${count} picture${count === 1 ? "" : "s"}`, `${methods[second]} − ${methods[first]}, ${metric.label}`]);
+          [`${count} image${count === 1 ? "" : "s"}`, `${methods[second]} − ${methods[first]}, ${metric.label}`]);
         const width = Math.max(1, (x(1) - x(0)) * 0.78);
         order.forEach((row, i) => {
           const [top, bottom] = [Math.min(y(gain(row)), y(0)), Math.max(y(gain(row)), y(0))];

@@ -87,7 +87,7 @@ def difference_tables(results: Results) -> list[DifferenceTable]:
             cells = tuple(_difference(found.get((a, b, name)), decimals, names) for name in sets)
             drawn.append((names.index(a), a, names.index(b), b, cells))
         tables.append(
-            DifferenceTable(axis_label(results, metric), tuple(name or "all pictures" for name in sets), tuple(drawn))
+            DifferenceTable(axis_label(results, metric), tuple(name or "all images" for name in sets), tuple(drawn))
         )
     return tables
 

@@ -84,7 +84,7 @@ _DISTANCES = {
     "d_h": "d_h: Hausdorff",
     "p_dist": "p_dist: matrices of squared distances",
 }
-_HEALTH = {"cos": "cosine of generated and real pictures' embeddings", "active": "share of active triplets"}
+_HEALTH = {"cos": "cosine of generated and real images' embeddings", "active": "share of active triplets"}
 _DIAMETERS = ("diam2_sr", "diam2_gt")
 
 
@@ -98,7 +98,7 @@ def groups(runs: Sequence[RunFiles]) -> list[Group]:
             "validation",
             "Validation",
             [_simple(runs, key, _validation_title(key)) for key in keys if key.startswith("val/")],
-            "Mean over the pictures of each set.",
+            "Mean over the images of each set.",
         ),
         Group(
             "losses",
@@ -110,15 +110,15 @@ def groups(runs: Sequence[RunFiles]) -> list[Group]:
             "distances",
             "Distances in the embedding space",
             [*_distances(runs, keys)],
-            "Distances between the generated and the real pictures of one training batch under the metric network: of "
-            "the two pictures of a pair, of the centroids, of the 2-diameters, and Hausdorff's. Read them against the "
-            "2-diameter of the real pictures (gt): while it is near zero, the metric network has not spread them yet.",
+            "Distances between the generated and the real images of one training batch under the metric network: of "
+            "the two images of a pair, of the centroids, of the 2-diameters, and Hausdorff's. Read them against the "
+            "2-diameter of the real images (gt): while it is near zero, the metric network has not spread them yet.",
         ),
         Group(
             "held_out",
             "The metric network on held-out patches",
             [_simple(runs, key, _held_out_title(key), log=True) for key in keys if key.startswith("held_out/")],
-            "At every validation, in evaluation mode, on patches of the validation pictures.",
+            "At every validation, in evaluation mode, on patches of the validation images.",
         ),
         Group(
             "gradients",

@@ -56,7 +56,7 @@ def galleries(runs: Sequence[RunFiles]) -> tuple[list[Gallery], list[str]]:
     files = [_files(run.root / "samples") for run in runs]
     names = list(dict.fromkeys(name for one in files for name in one))
     if len(names) > MOST_PICTURES:
-        notes.append(f"{len(names) - MOST_PICTURES} further pictures are in the runs' samples folders")
+        notes.append(f"{len(names) - MOST_PICTURES} further images are in the runs' samples folders")
     found = []
     for name in names[:MOST_PICTURES]:
         strips = [(run, _read(one.get(name, {}), notes)) for run, one in zip(runs, files, strict=True)]
@@ -99,7 +99,7 @@ def _read(files: dict[int, Path], notes: list[str]) -> list[_Strip]:
             notes.append(str(error))
             continue
         if picture.shape[1] % 3:
-            notes.append(f"{path} is {picture.shape[1]} pixels wide, which three pictures side by side cannot be")
+            notes.append(f"{path} is {picture.shape[1]} pixels wide, which three images side by side cannot be")
             continue
         bicubic, sr, gt = np.split(picture, 3, axis=1)
         strips.append(_Strip(iteration, bicubic, sr, gt))

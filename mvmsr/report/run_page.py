@@ -43,7 +43,7 @@ def build_report(runs: Sequence[Path], results: Sequence[Path] = ()) -> str:
     found = read_runs(runs)
     benchmarks = _benchmarks(results)
     pictures, picture_notes = galleries(found)
-    notes = [(run.label, note) for run in found for note in run.notes] + [("pictures", note) for note in picture_notes]
+    notes = [(run.label, note) for run in found for note in run.notes] + [("images", note) for note in picture_notes]
     maps, map_notes = _embeddings(found)
     notes += [("embeddings", note) for note in map_notes]
     return _template().render(
@@ -109,7 +109,7 @@ def _drawn(group: Group) -> dict[str, Any]:
 def _embeddings(runs: Sequence[RunFiles]) -> tuple[list[dict[str, Any]], list[str]]:
     figures, notes, shown = embeddings.figures(runs, "embeddings")
     about = (
-        "Patches of the validation pictures, which training does not see. The eigenvalues are those of the real "
+        "Patches of the validation images, which training does not see. The eigenvalues are those of the real "
         "patches' distance matrix, by rank: the more equal they are, the more directions the metric network uses. "
         "The map shows where real and generated patches lie."
     )

@@ -188,7 +188,7 @@ def _data(run: RunFiles) -> tuple[str, ...]:
     lines = [f"trained on {', '.join(map(str, roots)) if isinstance(roots, (list, tuple)) else roots}"]
     size, batch = train.get("gt_size"), train.get("batch_size_per_gpu")
     if batch:
-        crops = f" crops of {size} × {size} px" if size else " pictures"
+        crops = f" crops of {size} × {size} px" if size else " images"
         lines.append(f"{batch}{crops} a batch, x{run.option('scale', default=4)}")
     sets = run.section("datasets")
     if names := [str(one.get("name", key)) for key, one in sets.items() if key != "train" and isinstance(one, dict)]:

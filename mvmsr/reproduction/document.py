@@ -23,13 +23,13 @@ _BUDGETS = {
     "paper": "The runs have the paper's scale (options/reproduce).",
 }
 _PARTIAL = (
-    "A mean marked [n of N] lacks pictures that another row has; means over different pictures cannot be compared, so "
+    "A mean marked [n of N] lacks images that another row has; means over different images cannot be compared, so "
     "no claim is judged by it."
 )
 _FEWER_SEEDS = "A mean marked [n of N seeds] is over the seeds that are trained; the others are still lacking."
 _BICUBIC = "The paper's bicubic row was measured on luma"
 _SEEDS = (
-    "A difference is called beyond chance where the 95 % interval over the pictures leaves out zero and the means over "
+    "A difference is called beyond chance where the 95 % interval over the images leaves out zero and the means over "
     "the seeds differ by more than twice the standard error, sqrt(s_a²/n_a + s_b²/n_b)."
 )
 _COLUMNS_OF = {PAPER: (*METRICS, "st_lpips"), LUMA: ("psnr", "ssim")}

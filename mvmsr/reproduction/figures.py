@@ -34,7 +34,7 @@ def write_figures(
         if crops := _crops(table, ours, out, data_root):
             figures["Crops: original, then the rows (seed 0)"] = str(crops.relative_to(out))
     if distances := _distances(table, runs, out / "figures" / f"{table}_distances.png"):
-        figures["Distances between embeddings of real and generated pictures while training"] = str(
+        figures["Distances between embeddings of real and generated images while training"] = str(
             distances.relative_to(out)
         )
     return figures

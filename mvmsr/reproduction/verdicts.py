@@ -68,7 +68,7 @@ class Judgement:
         outcome, total = self.outcome, len(self.claim.conditions)
         parts = [f"{outcome.verdict}: {len(outcome.met)} of {total} comparisons ({self.claim.needed} are needed)"]
         if outcome.met:
-            parts.append(f"{self.sure} of them beyond chance over the pictures (95 %, paired bootstrap){self._seeds()}")
+            parts.append(f"{self.sure} of them beyond chance over the images (95 %, paired bootstrap){self._seeds()}")
         if outcome.unmet:
             shown = [self._told(condition) for condition in outcome.unmet[:_SHOWN]]
             more = f" and {len(outcome.unmet) - _SHOWN} more" if len(outcome.unmet) > _SHOWN else ""

@@ -153,7 +153,7 @@ class Gate:
         self._uploads += 1
         try:
             if await asyncio.to_thread(self._rules.folder.bytes) > self._rules.folder_bytes:
-                full = "This server's room for pictures is full; try again in some minutes."
+                full = "This server's room for images is full; try again in some minutes."
                 await self._turn_away(receive, send, 503, full)
             else:
                 await self._app(scope, counted, send)

@@ -83,7 +83,7 @@ def size_within(path: Path, scale: float, limits: Limits) -> tuple[int, int]:
         with Image.open(path, formats=[name for name in _READ if name in Image.OPEN]):
             pass
     except UnidentifiedImageError as error:
-        raise Refused(f"{path.name} is not a picture, or is damaged; give a {_READ_NAMES} file.") from error
+        raise Refused(f"{path.name} is not an image, or is damaged; give a {_READ_NAMES} file.") from error
     except Image.DecompressionBombError as error:
         raise Refused(f"{path.name} is far too large; reduce or crop it first.") from error
     except (OSError, ValueError, SyntaxError) as error:

@@ -47,7 +47,7 @@ def build(desk: Desk) -> gr.Blocks:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  # gradio finds it by this default
     ) -> tuple[tuple[str, str], Any, str]:
         if uploaded is None:
-            raise gr.Error("Choose a picture first.", duration=_SHOWN_SECONDS, print_exception=False)
+            raise gr.Error("Choose an image first.", duration=_SHOWN_SECONDS, print_exception=False)
         visitor = str(request.session_hash)
         progress(0, desc="Enlarging")
         try:
@@ -72,13 +72,13 @@ def build(desk: Desk) -> gr.Blocks:
 
     with gr.Blocks(title="mvmsr", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown(
-            "# Enlarge a picture\n"
+            "# Enlarge an image\n"
             f"Files of up to {limits.upload_bytes / 2**20:,.4g} MiB and {limits.pixels / 1e6:,.4g} million pixels. "
-            "Pictures stay on the machine that serves this page, and are deleted there after a while."
+            "Images stay on the machine that serves this page, and are deleted there after a while."
         )
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320):
-                upload = gr.File(label="Picture", file_types=["image"], height=150, elem_id="upload")
+                upload = gr.File(label="Image", file_types=["image"], height=150, elem_id="upload")
                 about = gr.Markdown(elem_id="about")
                 model = gr.Dropdown(
                     [(desk.shelf.title(name), name) for name in names], value=names[0], label="Model", elem_id="model"

@@ -58,8 +58,8 @@ class Watch:
             raise Stopped(self._why)
         if self.elapsed > self._seconds:
             raise Stopped(
-                f"Given up after {self._seconds:g} seconds, the most that one picture may take here. "
-                "Choose a smaller picture or a quicker model."
+                f"Given up after {self._seconds:g} seconds, the most that one image may take here. "
+                "Choose a smaller image or a quicker model."
             )
 
     def advance(self, pixels: int) -> None:

@@ -148,7 +148,7 @@ def test_an_input_is_never_replaced(tmp_path: Path) -> None:
 def test_too_few_and_undecided_are_said(tmp_path: Path) -> None:
     few = compare_files(write(tmp_path, a=results({"m": BETTER[:2], "n": BICUBIC[:2]})))
     assert few["statistics"][0]["better"] is None
-    assert "too few pictures" in invoke(tmp_path / "a" / "results.json")[1]
+    assert "too few images" in invoke(tmp_path / "a" / "results.json")[1]
     equal = write(tmp_path, b=results({"m": BICUBIC, "n": BICUBIC}))
     assert "undecided" in invoke(*equal)[1]
 

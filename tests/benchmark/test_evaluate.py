@@ -70,7 +70,7 @@ def test_a_perfect_method_scores_infinity(image_set: ImageSet) -> None:
 def test_failures_name_the_picture_and_the_rest_is_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for seed in range(4):
         write_rgb(tmp_path / f"p{seed}.png", picture(seed))
-    (tmp_path / "p0.png").write_bytes(b"not a picture")
+    (tmp_path / "p0.png").write_bytes(b"not an image")
     calls = iter(range(9))
 
     def method(lq: Tensor) -> Tensor:

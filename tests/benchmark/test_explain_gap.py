@@ -142,8 +142,8 @@ def test_saved_pictures_are_taken_as_they_are(image_set: ImageSet, tmp_path: Pat
         _, gt = image_set.load(pair)
         write_rgb(tmp_path / f"{pair.name}.png", (gt.astype(int) // 8 * 8).astype(np.uint8))
     found = measure(SavedPictures(tmp_path), image_set, ["psnr"])["psnr"]
-    assert {key.how for key in found} == {"its own pictures"}
-    value = found[Convention("its own pictures", "rgb", None, 4, "mean of PSNR")]
+    assert {key.how for key in found} == {"its own images"}
+    value = found[Convention("its own images", "rgb", None, 4, "mean of PSNR")]
     assert value == pytest.approx(mean(SavedPictures(tmp_path), image_set, "rgb", "psnr"), abs=1e-9)
 
 
@@ -262,7 +262,7 @@ def test_wrong_questions(tmp_path: Path, image_set: ImageSet) -> None:
 @pytest.mark.data
 def test_the_published_row_of_set5_is_luma_first() -> None:
     if not os.environ.get("MVMSR_DATA_ROOT"):
-        pytest.skip("no benchmark pictures; set MVMSR_DATA_ROOT to the folder that holds Set5 and the others")
+        pytest.skip("no benchmark images; set MVMSR_DATA_ROOT to the folder that holds Set5 and the others")
     image_set = load_image_set("Set5", os.environ["MVMSR_DATA_ROOT"], 4, "file")
     found = explain(
         measure(Bicubic(4), image_set, ["psnr", "ssim"]), [parse_target("psnr=28.42"), parse_target("ssim=0.8104")]

@@ -68,7 +68,7 @@ def test_making_low_quality_asks_for_no_files(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     write_rgb(tmp_path / "plain" / "a.png", picture(0))
-    with pytest.raises(LayoutError, match=r"1 of 1 pictures in .* have no low-quality file, a first"):
+    with pytest.raises(LayoutError, match=r"1 of 1 images in .* have no low-quality file, a first"):
         load_image_set("plain", data_root=tmp_path, lq="file")
     with pytest.raises(LayoutError, match="no data at 'absent'"):
         load_image_set("absent", data_root=tmp_path)

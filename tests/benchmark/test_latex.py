@@ -62,7 +62,7 @@ def test_the_caption_tells_protocol_scale_and_pictures() -> None:
     caption = re.search(r"\\caption\{(.*)\}$", to_latex(document()), re.MULTILINE)
     assert caption is not None
     assert caption[1] == (
-        r"Mean scores for $\times$4 super-resolution on Set5 (1), Set14 (1) pictures. Protocol y (luma, rounded, 4 px "
+        r"Mean scores for $\times$4 super-resolution on Set5 (1), Set14 (1) images. Protocol y (luma, rounded, 4 px "
         r"border cropped, x4); low quality: made. The best of each column is bold, the second underlined."
     )
 

@@ -29,7 +29,7 @@ PUBLISHED = {
 
 def load(name: str) -> ImageSet:
     if not os.environ.get("MVMSR_DATA_ROOT"):
-        pytest.skip("no benchmark pictures; set MVMSR_DATA_ROOT to the folder that holds Set5 and the others")
+        pytest.skip("no benchmark images; set MVMSR_DATA_ROOT to the folder that holds Set5 and the others")
     return load_image_set(name, os.environ["MVMSR_DATA_ROOT"], scale=4)
 
 

@@ -111,20 +111,20 @@ def test_a_mean_over_a_part_of_the_pictures_says_so_and_has_no_rank() -> None:
     assert "| bicubic | <u>24.00</u> |" in text
     assert "| other | **25.00** |" in text
     assert "| mine | 29.00 (1 of 2) | 6.0000 (1 of 2) |" in text
-    assert "(n of N) lacks pictures that another method has" in text
+    assert "(n of N) lacks images that another method has" in text
     latex = to_latex(document)
     assert "mine & 29.00 (1 of 2) & 6.0000 (1 of 2)" in latex
-    assert "lacks pictures that another method has" in latex
+    assert "lacks images that another method has" in latex
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     for table in rich_tables(document, 100):
         console.print(table)
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "29.00 (1 of 2)" in shown
-    assert "lacks pictures that another method has" in shown
+    assert "lacks images that another method has" in shown
     page = build_benchmark_report(document)
     assert "29.00 (1 of 2)" in page
-    assert "lacks pictures that another method has" in page
-    assert "lacks pictures" not in to_markdown(results(scores=whole))
+    assert "lacks images that another method has" in page
+    assert "lacks images" not in to_markdown(results(scores=whole))
     # One method by itself is complete, however many of its pictures failed: its own count says so.
     assert "of 2" not in to_markdown(results(scores=easy))
 

@@ -158,7 +158,7 @@ def test_the_same_command_takes_everything_over(plan: Plan, monkeypatch: pytest.
     assert timeless(second) == timeless(first)
     assert second["images"] == first["images"]  # times too: they are those of the measurement
     assert len(lines) == 1
-    assert lines[0].startswith("12 of 12 pictures were measured before")
+    assert lines[0].startswith("12 of 12 images were measured before")
     assert "--restart" in lines[0]
     assert len(measured(replace(plan, restart=True), monkeypatch)[1]) == 12
 
@@ -168,7 +168,7 @@ def test_what_changed_is_measured_again_and_said(plan: Plan, monkeypatch: pytest
     write_rgb(tmp_path / "data" / "A" / "p1.png", np.full((32, 40, 3), 7, np.uint8))
     _, scored, lines = measured(plan, monkeypatch)
     assert scored == [("bicubic", "A", "p1"), ("again", "A", "p1")]
-    assert "2 are measured again, since this has changed: picture" in lines
+    assert "2 are measured again, since this has changed: image" in lines
     (tmp_path / "out" / "images" / "again" / "B" / "p2.png").unlink()
     assert measured(plan, monkeypatch)[1] == [("again", "B", "p2")]
     assert measured(replace(plan, save_images=False, methods=("bicubic",)), monkeypatch)[1] == []

@@ -158,7 +158,7 @@ def _pictures(folder: Path, count: int) -> None:
 def test_a_benchmark_set_with_too_few_pictures_is_broken(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _pictures(elsewhere / "data" / "Set5", 5)
     status, found = _findings("--no-speed", "--data-root", elsewhere / "data")
-    assert (status, found["Data", "Set5"][0]["state"]) == (1, "broken"), "five pictures, but not those of Set5"
+    assert (status, found["Data", "Set5"][0]["state"]) == (1, "broken"), "five images, but not those of Set5"
     monkeypatch.setattr("mvmsr.data.prepare.compare", lambda name, pictures: Verdict(name, 5, 5, (), True))
     status, found = _findings("--no-speed", "--data-root", elsewhere / "data")
     assert status == 0
@@ -167,7 +167,7 @@ def test_a_benchmark_set_with_too_few_pictures_is_broken(elsewhere: Path, monkey
     _pictures(elsewhere / "data" / "Set14", 5)
     status, found = _findings("--no-speed", "--data-root", elsewhere / "data")
     assert status == 1
-    assert "5 pictures" in found["Data", "Set14"][0]["text"]
+    assert "5 images" in found["Data", "Set14"][0]["text"]
     assert "has 14" in found["Data", "Set14"][0]["text"]
 
 

@@ -55,12 +55,12 @@ def _data_findings(run: Path, *arguments: str) -> dict[str, list[dict[str, Any]]
 def test_sound_pictures(run: Path) -> None:
     found = _data_findings(run)
     assert {name: finding["state"] for name, (finding,) in found.items()} == {
-        "training pictures": "ok",
+        "training images": "ok",
         "duplicates": "ok",
-        "benchmark pictures": "ok",
+        "benchmark images": "ok",
     }
-    assert found["training pictures"][0]["text"].startswith("6 pictures with sides of 64 to 80 pixels, patches of 32;")
-    assert "none of the 3 pictures of held is among" in found["benchmark pictures"][0]["text"]
+    assert found["training images"][0]["text"].startswith("6 images with sides of 64 to 80 pixels, patches of 32;")
+    assert "none of the 3 images of held is among" in found["benchmark images"][0]["text"]
 
 
 def test_the_look_at_the_pictures_can_be_left_out(run: Path) -> None:
@@ -71,17 +71,17 @@ def test_copies_are_named(run: Path, tmp_path: Path) -> None:
     shutil.copy(tmp_path / "mine" / "p1.png", tmp_path / "mine" / "again.png")
     write_rgb(tmp_path / "mine" / "leak.png", np.ascontiguousarray(read_rgb(tmp_path / "held" / "p7.png")[:, ::-1]))
     found = _data_findings(run)
-    (twice,), (leak,) = found["duplicates"], found["benchmark pictures"]
+    (twice,), (leak,) = found["duplicates"], found["benchmark images"]
     assert twice["state"] == leak["state"] == "note"
     assert "again=p1" in twice["text"]
-    assert leak["text"].startswith("1 training pictures show what a held-out one shows: held/p7 is leak (1.00)")
+    assert leak["text"].startswith("1 training images show what a held-out one shows: held/p7 is leak (1.00)")
     assert [Path(path).name for path in leak["values"]["matches"][0][1:]] == ["p7.png", "leak.png"]
 
 
 def test_a_benchmark_set_below_the_data_root_is_compared(run: Path, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "mine", tmp_path / "Set5")
-    text = _data_findings(run)["benchmark pictures"][0]["text"]
-    assert text.startswith("6 training pictures show what a held-out one shows: Set5/p")
+    text = _data_findings(run)["benchmark images"][0]["text"]
+    assert text.startswith("6 training images show what a held-out one shows: Set5/p")
     assert text.endswith("and 1 more")
 
 
@@ -89,21 +89,21 @@ def test_pictures_that_stop_a_training_are_broken(run: Path, tmp_path: Path) -> 
     write_rgb(tmp_path / "mine" / "p2.png", np.zeros((16, 64, 3), np.uint8))
     (tmp_path / "mine" / "p3.png").write_bytes(b"no picture")
     found = _data_findings(run)
-    assert set(found) == {"training pictures"}
-    assert [finding["state"] for finding in found["training pictures"]] == ["broken", "broken"]
-    assert any("p2" in f["text"] and "smaller than gt_size 32" in f["text"] for f in found["training pictures"])
+    assert set(found) == {"training images"}
+    assert [finding["state"] for finding in found["training images"]] == ["broken", "broken"]
+    assert any("p2" in f["text"] and "smaller than gt_size 32" in f["text"] for f in found["training images"])
 
 
 def test_a_picture_that_breaks_off_is_broken(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine" / "p3.png"
     path.write_bytes(path.read_bytes()[:-40])  # its header says nothing of that
     found = _data_findings(run)
-    assert "broken" in {finding["state"] for finding in found["training pictures"]}
-    assert any("p3" in finding["text"] for finding in found["training pictures"])
+    assert "broken" in {finding["state"] for finding in found["training images"]}
+    assert any("p3" in finding["text"] for finding in found["training images"])
 
 
 def test_pictures_that_are_not_here_are_missing(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "mine")
-    (finding,) = _data_findings(run)["training pictures"]
+    (finding,) = _data_findings(run)["training images"]
     assert finding["state"] == "missing"
     assert "--data-root" in finding["remedy"]

@@ -211,7 +211,7 @@ def test_folders_globs_and_recursion(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_inputs_that_mean_nothing(tmp_path: Path, missing: str) -> None:
     result = _run("upscale", missing, "-o", tmp_path / "out", "--model", "bicubic")
     assert result.exit_code == 1
-    assert f"{missing}: no such picture, folder or match" in result.output
+    assert f"{missing}: no such image, folder or match" in result.output
 
 
 @pytest.mark.parametrize(

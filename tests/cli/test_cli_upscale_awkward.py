@@ -80,7 +80,7 @@ def _bad(folder: Path) -> dict[str, str]:
         "empty.png": "is empty",
         "cut.png": "truncated or damaged",
         "cut.jpg": "truncated or damaged",
-        "text.png": "not a picture in a known format",
+        "text.png": "not an image in a known format",
         "bomb.png": "more than the limit",
         **dict.fromkeys(("film.gif", "moving.webp", "moving.png", "pages.tif"), "holds 2 frames"),
     }

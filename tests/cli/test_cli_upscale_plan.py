@@ -51,7 +51,7 @@ def test_a_folder_may_be_called_as_a_picture() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["in", "-o", "big.png"], "big.png is one file, and the inputs are several pictures; name a folder"),
+        (["in", "-o", "big.png"], "big.png is one file, and the inputs are several images; name a folder"),
         (["in/absent.png", "in/a.png", "-o", "big.png"], "name a folder"),
         (["in/a.png", "-o", "big.heic"], "ends in .heic, which is not written"),
         (["in/a.png", "-o", "big.png", "--suffix", "_x4"], "names the result in full"),
@@ -85,7 +85,7 @@ def test_a_request_for_nothing_but_such_pictures_fails(inputs: str) -> None:
         file.write_bytes(b"")
     result = _run(inputs)
     assert result.exit_code == 1
-    assert f"{inputs}: no pictures of the formats that are read" in result.output
+    assert f"{inputs}: no images of the formats that are read" in result.output
     assert "skipped 1 .heic" in result.output
 
 
@@ -101,7 +101,7 @@ def test_a_pipe_is_no_picture() -> None:
     os.mkfifo("pipe.png")
     result = _run("pipe.png")
     assert result.exit_code == 1
-    assert "no such picture" in result.output
+    assert "no such image" in result.output
 
 
 def test_ctrl_c_tells_what_is_done_and_leaves_nothing_half(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_ctrl_c_tells_what_is_done_and_leaves_nothing_half(monkeypatch: pytest.M
     result = _run("in", "-o", "out")
     assert result.exit_code == 130
     assert "1 of 2 done, in out" in result.output
-    assert "no partial picture is left; the same command with --skip-done resumes" in result.output
+    assert "no partial image is left; the same command with --skip-done resumes" in result.output
     assert [path.name for path in Path("out").iterdir()] == ["a.png"]
     monkeypatch.undo()
 
@@ -137,5 +137,5 @@ def test_names_are_shown_as_they_are() -> None:
     Path(name).write_bytes(np.random.default_rng(0).bytes(20))
     result = _run(name)
     assert result.exit_code == 1
-    assert "not done [red]x[0] :cat: \\x1b[2J.png: is not a picture" in result.output
+    assert "not done [red]x[0] :cat: \\x1b[2J.png: is not an image" in result.output
     assert plain("lines\nstay") == "lines\nstay"

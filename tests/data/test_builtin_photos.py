@@ -63,5 +63,5 @@ def test_another_version_of_a_package_is_refused(program: ModuleType, tmp_path: 
     with pytest.raises(SystemExit, match="another version of palapeli-data"):
         program.tiles_of_package("palapeli-data", program.PACKAGES["palapeli-data"], tmp_path, tmp_path / "out")
     (tmp_path / "broken.png").write_bytes(b"")
-    with pytest.raises(SystemExit, match=r"broken\.png is not a picture"):
+    with pytest.raises(SystemExit, match=r"broken\.png is not an image"):
         program.read(tmp_path / "broken.png")

@@ -89,7 +89,7 @@ def test_files_that_are_no_files_or_too_long(tmp_path: Path, monkeypatch: pytest
     with (tmp_path / "a.png").open("r+b") as file:
         file.truncate(17 * 2**20)
     assert image_size(tmp_path / "a.png") == (50, 60)
-    assert all("more than any picture within the limit" in said for said in refusals(tmp_path / "a.png", 3000))
+    assert all("more than any image within the limit" in said for said in refusals(tmp_path / "a.png", 3000))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

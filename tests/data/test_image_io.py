@@ -183,7 +183,7 @@ def bytes_of(kind: str) -> bytes:
     ("name", "data", "message"),
     [
         ("empty.png", b"", "is empty"),
-        ("text.png", b"this is no picture at all", "not a picture"),
+        ("text.png", b"this is no image at all", "not an image"),
         ("half.png", bytes_of("truncated")[:6000], "truncated or damaged"),
         ("half.jpg", bytes_of("truncated jpeg")[:2000], "truncated or damaged"),
         ("moving.png", bytes_of("animated"), "holds 2 frames"),

@@ -46,10 +46,10 @@ def test_another_copy_is_taken_with_a_note(tmp_path: Path) -> None:
     mine = folder(tmp_path / "mine", noise(0), again, noise(2)[:24, :36])
     adopt(known_sets()["Set5"], mine, tmp_path / "root")
     (note,) = prepare.check(tmp_path / "root/Set5").notes
-    assert note.startswith("1 of the 3 pictures of Set5 agree pixel by pixel")
+    assert note.startswith("1 of the 3 images of Set5 agree pixel by pixel")
     assert note.endswith("Different: pic1.png, pic2.png")
     result = CliRunner().invoke(app, ["check", str(tmp_path / "root/Set5")])
-    assert (result.exit_code, "1 of the 3 pictures" in result.output) == (0, True)
+    assert (result.exit_code, "1 of the 3 images" in result.output) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_another_copy_is_taken_with_a_note(tmp_path: Path) -> None:
 )
 def test_another_set_is_refused(tmp_path: Path, pictures: list[np.ndarray]) -> None:
     mine = folder(tmp_path / "mine", *pictures)
-    with pytest.raises(PrepareError, match=r"this is not Set5, which has 3 pictures.*of the 3 pictures of Set5 agree"):
+    with pytest.raises(PrepareError, match=r"this is not Set5, which has 3 images.*of the 3 images of Set5 agree"):
         adopt(known_sets()["Set5"], mine, tmp_path / "root")
     assert not (tmp_path / "root").exists()
     mine.rename(tmp_path / "set5")

@@ -60,7 +60,7 @@ def touch(root: Path, *names: str) -> Path:
             "SelfExSR",
             ("img_001", "img_001_SRF_4_HR.png", "img_001_SRF_4_LR.png"),
         ),
-        (["a.JPG", "notes.txt", ".hidden.png"], "folder of pictures", ("a", "a.JPG", None)),
+        (["a.JPG", "notes.txt", ".hidden.png"], "folder of images", ("a", "a.JPG", None)),
         (["image_SRF_4/a_SRF_4_HR.png"], "SelfExSR", ("a", "image_SRF_4/a_SRF_4_HR.png", None)),
         (["a_HR.png"], "SelfExSR", ("a", "a_HR.png", None)),
         (["GTmod12/a.png"], "BasicSR", ("a", "GTmod12/a.png", None)),
@@ -123,7 +123,7 @@ def test_what_does_not_pair_is_named(tmp_path: Path, files: list[str], arguments
 def test_meta_info_naming_absent_files(tmp_path: Path):
     touch(tmp_path, "hr/a.png")
     (tmp_path / "meta.txt").write_text("a.png\ngone.png\n")
-    with pytest.raises(LayoutError, match=r"names 1 pictures that are not in .*gone\.png"):
+    with pytest.raises(LayoutError, match=r"names 1 images that are not in .*gone\.png"):
         find_pairs(tmp_path / "hr", meta_info_file=tmp_path / "meta.txt")
 
 

@@ -276,8 +276,8 @@ def test_all_problems_are_listed_in_one_error(tmp_path: Path, picture):
     with pytest.raises(PairError) as caught:
         open_set(tmp_path / "set", dataroot_lq=str(tmp_path / "lr"))
     message = str(caught.value)
-    assert message.startswith("3 pictures cannot be used:")
-    assert "broken.png: is not a picture" in message
+    assert message.startswith("3 images cannot be used:")
+    assert "broken.png: is not an image" in message
     assert "tiny.png: 40x12 is smaller than gt_size 16; lower gt_size" in message
     assert "wrong.png: 16x16, expected 8x8 for wrong.png of 32x32 at x4" in message
     assert "good" not in message
@@ -285,7 +285,7 @@ def test_all_problems_are_listed_in_one_error(tmp_path: Path, picture):
 
 def test_no_more_than_ten_problems_are_listed(made_set):
     root = made_set(count=13, sides=(8, 8))
-    with pytest.raises(PairError, match=r"(?s)^13 pictures.*and 3 more$") as caught:
+    with pytest.raises(PairError, match=r"(?s)^13 images.*and 3 more$") as caught:
         open_set(root)
     assert str(caught.value).count("is smaller") == 10
 

@@ -140,7 +140,7 @@ def test_a_set_that_is_made_by_hand_says_how_and_no_benchmark_is_taken_for_it(tm
     assert not known.is_complete(tmp_path)
     with pytest.raises(PrepareError, match=r"images/train and of \.\.\./test.*not those of \.\.\./val.*BSD100"):
         fetch(known, tmp_path)
-    with pytest.raises(PrepareError, match="which has 400 pictures in one folder, not 5"):
+    with pytest.raises(PrepareError, match="which has 400 images in one folder, not 5"):
         adopt(known, made_set("mine"), tmp_path / "root")
     small = replace(known, pictures=5)
     assert adopt(small, made_set("mine"), tmp_path / "root") == tmp_path / "root/BSDS400"
@@ -372,7 +372,7 @@ def test_check_command(tmp_path: Path, made_set, picture):
     root = made_set("set", count=3)
     result = CliRunner().invoke(app, ["check", str(root)])
     assert result.exit_code == 0
-    assert "layout folder of pictures" in result.output
+    assert "layout folder of images" in result.output
     assert "3 pairs, 0 with low-quality files, 3 to be made" in result.output
 
     write_rgb(tmp_path / "pairs/HR/a.png", picture(32, 32))

@@ -89,5 +89,5 @@ def test_crops_are_drawn_again_until_one_is_textured() -> None:
     assert dataset.asked == [2, 2, 2]
     patient = TexturedCrops(dataset, [1], attempts=2)
     assert patient.crop_views(0, np.random.default_rng(0))[1].max() == 0  # the last one, whatever it shows
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         TexturedCrops(dataset, [])

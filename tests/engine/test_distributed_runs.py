@@ -135,7 +135,7 @@ def test_another_batch_size_is_refused_with_the_remedy(gang: Gang, whole: Path, 
     errors = gang.run(run_share, options_file(tmp_path, pictures, "GDM", _changes(pictures, 4)), True)
     for error in errors:
         assert error.startswith(
-            "CheckpointError: the run has steps of 4 pictures, but 4 on each of 2 processes make 8; continue with "
+            "CheckpointError: the run has steps of 4 images, but 4 on each of 2 processes make 8; continue with "
             "--set datasets.train.batch_size_per_gpu=2, or start another run"
         )
     with pytest.raises(CheckpointError, match=r"but 3 on each of 1 process make 3; .*batch_size_per_gpu=4"):
@@ -168,7 +168,7 @@ def test_all_stop_at_a_loss_that_is_not_finite_on_one(gang: Gang, pictures: Path
     errors = gang.run(run_with_bad_term, options_file(tmp_path, pictures, "GM", changes), 1)
     assert errors[0] == errors[1]
     assert errors[0].startswith("NonFiniteLossError: iteration 4: pixel = nan")
-    named = errors[0].split("on the pictures ")[1].split(". The weights")[0]
+    named = errors[0].split("on the images ")[1].split(". The weights")[0]
     assert len(named.split(", ")) == 4  # of the whole batch
     assert final_state(tmp_path / "tiny")["iteration"] == 3
 
@@ -214,7 +214,7 @@ def show(path: Path) -> str:
 
 def test_dry_run(gang: Gang, pictures: Path, tmp_path: Path) -> None:
     first, second = gang.run(show, options_file(tmp_path, pictures, "GDM", _changes(pictures, 2)))
-    assert "2 processes of 2 pictures: batches of 4" in first
+    assert "2 processes of 2 images: batches of 4" in first
     assert "Options are valid." in first
     assert second == ""
     assert not (tmp_path / "tiny").exists()

@@ -159,7 +159,7 @@ def test_another_number_of_pictures_a_step_is_refused(
     finished: Path, pictures: Path, tmp_path: Path, console: Console
 ) -> None:
     shutil.copytree(finished / "tiny", tmp_path / "tiny")
-    message = r"has steps of 2 pictures, but 2 parts of 2 on each of 1 process make 4; .*batch_size_per_gpu=1, or"
+    message = r"has steps of 2 images, but 2 parts of 2 on each of 1 process make 4; .*batch_size_per_gpu=1, or"
     with pytest.raises(CheckpointError, match=message):
         train(tiny_options(tmp_path, pictures, changes={"train.accumulate": 2}), auto_resume=True, console=console)
 

@@ -337,8 +337,8 @@ def test_pictures_that_are_damaged_when_a_run_continues(own_pictures: Path, pict
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("one less", "there were 6 training pictures, and there are 5 now: the run goes on, but it is no longer"),
-        ("other pixels", "some of the 6 training pictures (or their names) have changed: the run goes on, but"),
+        ("one less", "there were 6 training images, and there are 5 now: the run goes on, but it is no longer"),
+        ("other pixels", "some of the 6 training images (or their names) have changed: the run goes on, but"),
         ("saved again", None),
         ("store cut off", None),
     ],
@@ -368,7 +368,7 @@ def test_pictures_that_changed_when_a_run_continues(
         assert message in caplog.text
         assert final_state(tmp_path / "tiny")["iteration"] == 10
     else:
-        assert "training pictures" not in caplog.text
+        assert "training images" not in caplog.text
         (tmp_path / "tiny" / "checkpoints" / "00000003").exists()
         assert_same_runs(whole, tmp_path / "tiny")
 

@@ -94,7 +94,7 @@ def test_the_message_names_term_network_iteration_and_pictures(
         _iterate(experiment, 1)
     message = str(caught.value)
     assert "iteration 3: spoilt = nan, gradient norm = nan in the update of the " + network in message
-    assert "pictures picture0, picture1, picture2, picture3." in message
+    assert "images picture0, picture1, picture2, picture3." in message
     assert experiment.iteration == 2
     untouched = ["generator", "metric_net"] if update == "simultaneous" else [network]
     after = _trained(experiment)

@@ -165,7 +165,7 @@ def test_mistakes_are_refused(options_file: Path, change: str, message: str) -> 
 
 
 def test_too_few_pictures_are_refused(options_file: Path) -> None:
-    with pytest.raises(SetupError, match="6 pictures, of which 6 are to be held out"):
+    with pytest.raises(SetupError, match="6 images, of which 6 are to be held out"):
         build_nmd(load_nmd(options_file, ["datasets.train.held_out=6"]))
 
 

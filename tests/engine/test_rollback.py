@@ -83,7 +83,7 @@ def test_the_batch_is_written_down(pictures: Path, tmp_path: Path, console: Cons
     with pytest.raises(NonFiniteLossError) as caught:
         train(_options(tmp_path, pictures, 0), console=console)
     folder = tmp_path / "tiny" / "nonfinite" / "00000005_generator"
-    assert f"Its pictures are in {folder}. To go back" in str(caught.value)
+    assert f"Its images are in {folder}. To go back" in str(caught.value)
     assert "--auto-resume --set train.max_rollbacks=3" in str(caught.value)
     about = json.loads((folder / "process0.json").read_text())
     assert (about["iteration"], about["network"]) == (5, "generator")
@@ -106,7 +106,7 @@ def test_going_back_leaves_the_batches_since_the_checkpoint_out(
     numbers = [0, 1, 2, 3, 4, *range(5, 12)]  # after the bad one the fourth iteration is made again, with number 5
     assert seen == [tuple(batches.batch(n).names) for n in numbers]
     assert "Going back to" in caplog.text
-    assert "00000003 and continuing with other pictures (1 of 1 times)" in caplog.text
+    assert "00000003 and continuing with other images (1 of 1 times)" in caplog.text
     state = final_state(run)
     assert state["iteration"] == 10
     assert state["detour"] == {"rollbacks": 1, "batches": 2}

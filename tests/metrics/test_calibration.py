@@ -29,7 +29,7 @@ def folder() -> Path:
     for place in places:
         if place and (Path(place) / "official_scores.csv").is_file():
             return Path(place)
-    pytest.skip("no calibration pictures; set MVMSR_CALIBRATION to the folder with official_scores.csv")
+    pytest.skip("no calibration images; set MVMSR_CALIBRATION to the folder with official_scores.csv")
 
 
 @pytest.fixture(scope="module")

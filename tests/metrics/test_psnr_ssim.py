@@ -172,7 +172,7 @@ def test_planes() -> None:
     [
         ((20, 20, 3), (20, 24, 3), r"result has shape \(20, 20, 3\), the original \(20, 24, 3\)"),
         ((8, 30, 3), (8, 30, 3), "30x8 has nothing left when 4 px"),
-        ((20, 20), (20, 20), r"expected a picture \(H, W, 3\), got \(20, 20\)"),
+        ((20, 20), (20, 20), r"expected an image \(H, W, 3\), got \(20, 20\)"),
         ((20, 20, 3), None, "none was given"),
     ],
 )

@@ -65,7 +65,7 @@ def test_values_and_directions_are_pyiqas(name: str, needs_gt: bool, higher: boo
 def test_unknown_names_are_answered_with_the_closest_and_all() -> None:
     with pytest.raises(RegistryError, match=r"no metric 'musik'. Did you mean 'musiq'\? Known: .*gmsd.*vif"):
         build_metrics(["pyiqa:musik"])
-    with pytest.raises(RegistryError, match="compares sets of pictures"):
+    with pytest.raises(RegistryError, match="compares sets of images"):
         build_metrics(["pyiqa:fid"])
     assert {"psnr", "niqe", "musiq"} <= set(door.names())
 
@@ -109,7 +109,7 @@ def test_a_picture_that_it_cannot_score_is_no_number(caplog: pytest.LogCaptureFi
     metric = build_metric("pyiqa:ssim", device="cpu")
     tiny = np.zeros((5, 5, 3), np.uint8)
     assert math.isnan(metric(tiny, tiny, PROTOCOL))
-    assert "pyiqa:ssim cannot score a picture of 5x5" in caplog.text
+    assert "pyiqa:ssim cannot score an image of 5x5" in caplog.text
 
 
 def test_without_pyiqa(monkeypatch: pytest.MonkeyPatch) -> None:

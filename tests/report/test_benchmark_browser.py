@@ -93,7 +93,7 @@ def test_the_divider_follows_the_keyboard(desktop: Opened) -> None:
 
 
 def test_arrow_keys_step_through_the_pictures(desktop: Opened) -> None:
-    options = desktop.page.get_by_role("listbox", name="Pictures").get_by_role("option")
+    options = desktop.page.get_by_role("listbox", name="Images").get_by_role("option")
     assert options.count() == 4
     assert desktop.which() == "1 of 4: A, a2"
     options.first.focus()
@@ -103,7 +103,7 @@ def test_arrow_keys_step_through_the_pictures(desktop: Opened) -> None:
     desktop.page.keyboard.press("ArrowLeft")
     assert desktop.page.evaluate("document.activeElement.getAttribute('aria-selected')") == "true"
     assert desktop.page.locator(".places:visible").count() == 1
-    desktop.page.get_by_role("button", name="Previous picture").click()
+    desktop.page.get_by_role("button", name="Previous image").click()
     assert desktop.which() == "3 of 4: A, a1"
 
 
@@ -124,12 +124,10 @@ def test_any_two_versions_are_compared(desktop: Opened) -> None:
 def test_charts_compare_the_methods_that_are_chosen(desktop: Opened) -> None:
     page = desktop.page
     sentence = page.locator("#chart-sentence")
-    assert (
-        sentence.inner_text() == "mine is better than bicubic on 3 of 4 pictures; mean difference +1.50 (PSNR (dB) ↑)."
-    )
+    assert sentence.inner_text() == "mine is better than bicubic on 3 of 4 images; mean difference +1.50 (PSNR (dB) ↑)."
     assert page.locator("#scatter .mark").count() == page.locator("#sorted .mark").count() == 4
     page.get_by_role("combobox", name="by").select_option("NIQE ↓")
-    assert sentence.inner_text() == "mine is better than bicubic on 2 of 4 pictures; mean difference −0.7750 (NIQE ↓)."
+    assert sentence.inner_text() == "mine is better than bicubic on 2 of 4 images; mean difference −0.7750 (NIQE ↓)."
     page.locator("#sorted .open").first.click()  # the largest difference: a3 and b1 have +0.5, a3 comes first
     assert desktop.which() == "2 of 4: A, a3"
 

@@ -146,7 +146,7 @@ def test_differences_carry_interval_and_winner() -> None:
     ]
     results["statistics_settings"] = settings
     [table] = difference_tables(results)
-    assert (table.metric, table.columns) == ("PSNR (dB) ↑", ("A", "B", "all pictures"))
+    assert (table.metric, table.columns) == ("PSNR (dB) ↑", ("A", "B", "all images"))
     [(_, first, _, second, cells)] = table.rows
     assert (first, second) == ("bicubic", "mine")
     assert [(cell.text, cell.interval, cell.wins, cell.better) for cell in cells] == [
@@ -164,7 +164,7 @@ def test_statistics_of_a_benchmark_are_understood() -> None:
     results = add_statistics(small_results(), resamples=50)
     tables = difference_tables(results)
     assert [table.metric for table in tables] == ["PSNR (dB) ↑", "NIQE ↓"]
-    assert tables[0].columns == ("A", "B", "all pictures")
+    assert tables[0].columns == ("A", "B", "all images")
     assert tables[0].rows[0][4][2].text == "−1.50"
     assert "How sure the differences are" in build_benchmark_report(results)
 

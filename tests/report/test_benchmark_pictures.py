@@ -118,7 +118,7 @@ def test_the_budget_is_kept_and_shared_by_the_sets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("method", "expected"),
-    [("mine", "mine has no pictures of B in "), ("bicubic", "bicubic has no pictures of B in ")],
+    [("mine", "mine has no images of B in "), ("bicubic", "bicubic has no images of B in ")],
 )
 def test_a_method_without_pictures_is_named(method: str, expected: str, tmp_path: Path) -> None:
     out = save_benchmark(tmp_path)

@@ -36,7 +36,7 @@ def test_everything_logged_has_its_panel(make_run: Callable[..., Path]) -> None:
             "d_g: 2-diameters",
             "d_h: Hausdorff",
             "2-diameters of the batches",
-            "cosine of generated and real pictures' embeddings",
+            "cosine of generated and real images' embeddings",
             "share of active triplets",
         ],
         "gradients": ["generator", "metric network"],

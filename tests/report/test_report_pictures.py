@@ -97,7 +97,7 @@ def test_many_pictures_are_not_all_put_in(make_run: Callable[..., Path], add_sam
         add_sample(run, 20, name=f"Set5_{number:02d}")
     found, notes = galleries([read_run(run)])
     assert len(found) == MOST_PICTURES
-    assert notes == ["2 further pictures are in the runs' samples folders"]
+    assert notes == ["2 further images are in the runs' samples folders"]
     assert galleries([read_run(make_run("none"))]) == ([], [])
 
 

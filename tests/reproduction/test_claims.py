@@ -106,7 +106,7 @@ def test_a_verdict_counts_what_is_beyond_chance() -> None:
     for sets in few.values():
         score = sets["Set5"]["psnr"]
         sets["Set5"]["psnr"] = replace(score, images={key: score.images[key] for key in "0123"})
-    assert judge_claim(claim, few).sure == 24 - 3, "four pictures decide nothing"
+    assert judge_claim(claim, few).sure == 24 - 3, "four images decide nothing"
 
 
 def test_a_difference_within_the_spread_of_seeds_is_not_beyond_chance() -> None:

@@ -166,10 +166,10 @@ def _given_up(served: Served) -> bool:
 
 def test_what_cannot_be_done_is_said(visit: Visit, pictures: Path, tmp_path: Path) -> None:
     visit.enlarge()
-    visit.said("[data-testid=toast-body]", "Choose a picture first.")
-    visit.give(pictures / "junk.png", "junk.png is not a picture")
+    visit.said("[data-testid=toast-body]", "Choose an image first.")
+    visit.give(pictures / "junk.png", "junk.png is not an image")
     visit.enlarge()
-    visit.said("[data-testid=toast-body]", "junk.png is not a picture")
+    visit.said("[data-testid=toast-body]", "junk.png is not an image")
     (tmp_path / "large.png").write_bytes(b"x" * (MAX_UPLOAD + 1))
     visit.page.locator("#upload").get_by_label("Clear").click()
     visit.page.set_input_files("#upload input[type=file]", str(tmp_path / "large.png"))

@@ -148,7 +148,7 @@ def test_a_full_folder_takes_no_more(rules: Rules) -> None:
     (rules.folder.new() / "large").write_bytes(b"x" * 6000)
     answer = ask(rules, "POST", "/gradio_api/upload", b"x")
     assert answer.status == 503
-    assert "room for pictures is full" in answer.detail
+    assert "room for images is full" in answer.detail
 
 
 def test_many_uploads_at_once_wait_outside_and_silent_ones_end(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:

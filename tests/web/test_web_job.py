@@ -97,9 +97,9 @@ def test_what_a_format_loses_is_said(shelf: Shelf, pictures: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("junk", "is not a picture"),
-        ("program", "is not a picture"),
-        ("empty", "is not a picture"),
+        ("junk", "is not an image"),
+        ("program", "is not an image"),
+        ("empty", "is not an image"),
         ("wide", "has 201 × 200 pixels"),
     ],
 )

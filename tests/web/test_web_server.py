@@ -93,8 +93,8 @@ def test_the_download_is_the_file_of_upscale(
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("junk", "is not a picture"),
-        ("empty", "is not a picture"),
+        ("junk", "is not an image"),
+        ("empty", "is not an image"),
         ("cut", "damaged"),
         ("wide", "takes at most 0.0 mill"),
     ],
