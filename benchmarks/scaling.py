@@ -44,8 +44,9 @@ from mvmsr.config.load import validate
 from mvmsr.config.yaml_source import Source
 from mvmsr.data import PairedImageDataset, TrainBatches, write_rgb
 from mvmsr.data.batches import Batch
-from mvmsr.engine.build import NETWORKS, build, network_args
+from mvmsr.engine.build import build
 from mvmsr.engine.iteration import run_iteration, to_device
+from mvmsr.engine.networks import NETWORKS, network_args
 from mvmsr.registry import ARCHS
 
 SCALE = 4

@@ -1,61 +1,44 @@
-"""Options become objects: the only place where names turn into networks, terms, optimizers and data."""
+"""Options become objects: here, in `networks` and in `optimizers` alone names turn into what they name."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
 from mvmsr.config import Component, TrainOptions
 from mvmsr.data.batches import TrainBatches
 from mvmsr.engine.apart import compiled_apart
-from mvmsr.engine.contiguous_step import with_contiguous_steps
+from mvmsr.engine.compiling import WORTH_COMPILING, compiles, compiles_metric_net
 from mvmsr.engine.distributed import ALONE, Processes
 from mvmsr.engine.distributed_batch_norm import synchronise_batch_norm
 from mvmsr.engine.distributed_group import SeveralProcesses
 from mvmsr.engine.distributed_setup import connect
 from mvmsr.engine.ema import make_ema
 from mvmsr.engine.guard import FiniteGuard
-from mvmsr.engine.misfit import misfit
+from mvmsr.engine.networks import NETWORKS, build_network, load_pretrained
 from mvmsr.engine.objective import WeightedTerm, terms_by_network
-from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, warm_up
+from mvmsr.engine.optimizers import build_optimizer, build_schedule, clip_gradients
+from mvmsr.engine.schedule import Schedule
 from mvmsr.engine.seeds import mixed_seed
-from mvmsr.engine.sharding import ShardedGenerator, is_sharded, obstacle
+from mvmsr.engine.sharding import ShardedGenerator, obstacle
 from mvmsr.engine.step import Networks
 from mvmsr.engine.updates import Player
 from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
-from mvmsr.inference.failures import why
-from mvmsr.inference.weights import WeightsError, find_weights, load_state
 from mvmsr.losses.term import Term
 from mvmsr.registry import ARCHS, DATASETS, LOSSES
 
 log = logging.getLogger(__name__)
 
-NETWORKS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
-"""Options keys of the networks, and what each network is called in code and logs."""
-
 Placement = tuple[torch.device, str, bool]
 """What `auto` came to: device, precision, and whether pictures are channels_last."""
-
-# Optimizers that have a fused step, and where.
-_FUSED, _FUSED_ON = ("Adam", "AdamW", "SGD"), ("cuda", "cpu")
-
-# Iterations from which a minute of compilation pays on a CPU: SRResNet's become about a quarter shorter, those with a
-# metric network beside it a twentieth.
-_WORTH_COMPILING = 2_000
-_WORTH_COMPILING_METRIC_NET = 10_000
 
 
 @dataclass
@@ -152,8 +135,8 @@ def build(options: TrainOptions) -> Experiment:
         device = fabric.device
 
     torch.manual_seed(options.manual_seed)
-    modules = {name: _network(options, key) for key, name in NETWORKS.items() if getattr(options, key) is not None}
-    _load_pretrained(options, modules)
+    modules = {name: build_network(options, key) for key, name in NETWORKS.items() if getattr(options, key) is not None}
+    load_pretrained(options, modules)
     placement = (device, precision, channels_last)
     terms = {name: _term(options, name, spec, placement) for name, spec in options.train.terms.items()}
 
@@ -172,14 +155,14 @@ def build(options: TrainOptions) -> Experiment:
         if name in modules
     }
     base_lrs = {name: [group["lr"] for group in p.optimizer.param_groups] for name, p in players.items()}
-    schedules = {name: _schedule(options, rates[0]) for name, rates in base_lrs.items()}
+    schedules = {name: build_schedule(options, rates[0]) for name, rates in base_lrs.items()}
     for term in terms.values():
         term.to(device)
     if processes.rank > 0:
         # What a network draws in training (dropout) should differ between the parts of a batch.
         torch.manual_seed(own_seed(options.manual_seed, processes.rank))
     embed_apart = None
-    if _compiles_metric_net(options, device, processes):
+    if compiles_metric_net(options, device, processes):
         embed_apart = compiled_apart(modules["metric_net"], autocast(device, precision))
     ema = None
     if options.train.ema_decay > 0:
@@ -222,12 +205,12 @@ def _player(
 ) -> Player:
     """The network of an options key, as it runs, with its optimizer and objective."""
     name, (device, precision, _) = NETWORKS[key], placement
-    optimizer = _optimizer(options, f"optim_{key[-1]}", module, device, precision)
+    optimizer = build_optimizer(options, f"optim_{key[-1]}", module, device, precision)
     is_generator = name == "generator"
-    compiles = is_generator and sharding is None and _compiles(options, device, _WORTH_COMPILING)
-    runs: Any = torch.compile(module) if compiles else module
+    is_compiled = is_generator and sharding is None and compiles(options, device, WORTH_COMPILING)
+    runs: Any = torch.compile(module) if is_compiled else module
     network, wrapped = fabric.setup(runs, optimizer, move_to_device=False)
-    clip = sharding.clip if is_generator and sharding is not None else partial(_clip, fabric)
+    clip = sharding.clip if is_generator and sharding is not None else partial(clip_gradients, fabric)
     return Player(name, network, wrapped, terms, partial(clip, options.train.grad_clip))
 
 
@@ -256,66 +239,6 @@ def build_batches(options: TrainOptions, processes: Processes = ALONE) -> TrainB
     return TrainBatches(dataset, batch_size, options.manual_seed, ratio, rank, processes.size)
 
 
-def _network(options: TrainOptions, key: str) -> nn.Module:
-    spec: Component = getattr(options, key)
-    constructor = ARCHS.get(spec.type)
-    try:
-        network = constructor(**network_args(options, key))
-    except ValueError as error:
-        raise options.error((key,), str(error)) from error
-    except Exception as error:  # constructors check little of what they are given
-        raise options.error((key,), f"{spec.type} cannot be built: {why(error)}") from error
-    # Networks that do not say it are found out by the rehearsal.
-    scale = getattr(network, "scale", getattr(network, "upscale", options.scale))
-    if key == "network_g" and scale != options.scale:
-        raise options.error((key,), f"{spec.type} upscales by {scale}, but scale is {options.scale}")
-    return network
-
-
-def network_args(options: TrainOptions, key: str) -> dict[str, Any]:
-    """The constructor arguments of a network; `upscale` follows `scale` when it is not written down."""
-    spec: Component = getattr(options, key)
-    takes_upscale = "upscale" in inspect.signature(ARCHS.get(spec.type)).parameters
-    return {**({"upscale": options.scale} if takes_upscale else {}), **spec.args}
-
-
-def _load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> None:
-    for key, name in NETWORKS.items():
-        option = f"pretrain_network_{key[-1]}"
-        given = getattr(options.path, option)
-        if given is None or name not in modules:
-            continue
-        paths, is_judge = options.path, name == "discriminator"
-        try:
-            path = find_weights(given, Path(paths.experiments_root))
-            state = load_state(path, prefer=paths.param_key_d if is_judge else paths.param_key_g)
-        except WeightsError as error:
-            raise options.error(("path", option), str(error)) from error
-        strict = paths.strict_load_d if is_judge else paths.strict_load_g
-        if not strict:
-            state, misfits = _what_fits(state, modules[name])
-            if misfits:
-                log.warning("%s: left out for their shape: %s", path, "; ".join(misfits))
-        try:
-            left = modules[name].load_state_dict(state, strict=strict)
-        except RuntimeError as error:
-            loosely = f"path.strict_load_{'d' if is_judge else 'g'}: false takes up what fits"
-            message = (
-                f"{path} does not fit {getattr(options, key).type}: {misfit(state, modules[name]) or why(error)}. Give "
-                f"{key} the arguments that these weights were trained with, or name other weights; {loosely}"
-            )
-            raise options.error(("path", option), message) from error
-        log.info("Loaded %s from %s%s", name, path, f" ({left})" if left.missing_keys or left.unexpected_keys else "")
-
-
-def _what_fits(state: dict[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
-    """The entries that the network can take, and a line for each that has another shape there."""
-    wanted = {name: value.shape for name, value in network.state_dict().items()}
-    misfits = {name: v.shape for name, v in state.items() if wanted.get(name, v.shape) != v.shape}
-    fits = {name: value for name, value in state.items() if name not in misfits}
-    return fits, [f"{name} is {tuple(shape)} there, {tuple(wanted[name])} here" for name, shape in misfits.items()]
-
-
 def _term(options: TrainOptions, name: str, spec: Component, placement: Placement) -> Term:
     constructor: Any = LOSSES.get(spec.type)
     try:
@@ -326,57 +249,3 @@ def _term(options: TrainOptions, name: str, spec: Component, placement: Placemen
         return constructor(**spec.args)
     except ValueError as error:
         raise options.error(("train", f"{name}_opt"), str(error)) from error
-
-
-def _optimizer(options: TrainOptions, key: str, module: nn.Module, device: torch.device, precision: str) -> Optimizer:
-    spec = getattr(options.train, key)
-    args = {"lr": spec.lr, **spec.args}
-    # A fused optimizer unscales float16's gradients within its step, too late for their norm and for clipping.
-    if not {"fused", "foreach", "differentiable"} & set(args) and spec.type in _FUSED and device.type in _FUSED_ON:
-        args["fused"] = precision != "16-mixed"
-    if spec.type == "SGD" and any(map(is_sharded, module.parameters())):
-        args["fused"] = False  # PyTorch's fused SGD does not take pieces
-    kind = getattr(torch.optim, spec.type)
-    if args.get("fused") and device.type == "cpu":
-        kind = with_contiguous_steps(kind)
-    try:
-        return kind([p for p in module.parameters() if p.requires_grad], **args)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise options.error(("train", key), f"{spec.type} refuses its arguments: {error}") from error
-
-
-def _schedule(options: TrainOptions, base_lr: float) -> Schedule:
-    spec, train = options.train.scheduler, options.train
-    schedule = constant()
-    if spec is not None:
-        try:
-            schedule = SCHEDULES[spec.type](**spec.args, base_lr=base_lr, total_iter=train.total_iter)
-        except ValueError as error:
-            raise options.error(("train", "scheduler"), str(error)) from error
-    return warm_up(schedule, train.warmup_iter)
-
-
-def _compiles(options: TrainOptions, device: torch.device, iterations: int) -> bool:
-    """Whether to compile; `auto` on a CPU does so for runs of so many iterations, as shorter ones would lose by it."""
-    if options.compile != "auto":
-        return options.compile
-    if device.type == "cuda":
-        return True
-    compilers = (os.environ.get("CXX", "g++"), "clang++")
-    return device.type == "cpu" and options.train.total_iter >= iterations and any(map(shutil.which, compilers))
-
-
-def _compiles_metric_net(options: TrainOptions, device: torch.device, processes: Processes) -> bool:
-    """Whether to compile the metric network for both objectives; a discriminator would not gain by it."""
-    shares_a_pass = options.network_m is not None and options.train.update == "simultaneous" and processes.size == 1
-    return shares_a_pass and device.type == "cpu" and _compiles(options, device, _WORTH_COMPILING_METRIC_NET)
-
-
-def _clip(fabric: Fabric, max_norm: float | None, network: nn.Module, optimizer: Optimizer) -> Tensor:
-    if max_norm is not None:
-        norm = fabric.clip_gradients(network, optimizer, max_norm=max_norm, error_if_nonfinite=False)
-        assert norm is not None  # None only when values are clipped, not norms
-        return norm
-    fabric.strategy.precision.unscale_gradients(getattr(optimizer, "optimizer", optimizer))  # no-op but for 16-mixed
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))

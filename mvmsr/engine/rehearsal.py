@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from mvmsr.archs.padded import size_multiple
 from mvmsr.config import OptionsError, TrainOptions
-from mvmsr.engine.build import NETWORKS, Experiment
+from mvmsr.engine.build import Experiment
+from mvmsr.engine.networks import NETWORKS
 from mvmsr.engine.objective import evaluate_terms
 from mvmsr.engine.step import Images, Networks, Step
 from mvmsr.inference.failures import why

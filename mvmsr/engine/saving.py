@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from mvmsr.atomic import put_in_place
-from mvmsr.engine.build import network_args
 from mvmsr.engine.checkpoint import (
     CheckpointError,
     CheckpointWriteError,
@@ -21,6 +20,7 @@ from mvmsr.engine.checkpoint import (
 )
 from mvmsr.engine.distributed import fingerprint
 from mvmsr.engine.finite_state import require_finite_state
+from mvmsr.engine.networks import network_args
 from mvmsr.engine.run import Run
 from mvmsr.engine.run_dir import options_hash
 from mvmsr.engine.sharding import is_sharded

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from mvmsr.engine.build import NETWORKS, Experiment, own_seed
+from mvmsr.engine.build import Experiment, own_seed
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.misfit import misfit
+from mvmsr.engine.networks import NETWORKS
 from mvmsr.engine.run import Detour
 from mvmsr.engine.sharded_state import share_of_network, share_of_optimizer, whole_state
 

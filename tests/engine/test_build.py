@@ -11,7 +11,8 @@ import torch
 from tiny_runs import differences, tiny_options
 
 from mvmsr.config import OptionsError
-from mvmsr.engine.build import _compiles, _compiles_metric_net, build, build_batches
+from mvmsr.engine.build import build, build_batches
+from mvmsr.engine.compiling import compiles, compiles_metric_net
 from mvmsr.engine.distributed import ALONE
 from mvmsr.inference.weights import BUILTIN_DIR, load_state, read_info, save_weights
 
@@ -177,7 +178,7 @@ def test_when_compilation_pays(
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: name if name in compilers else None)
     options = tiny_options(tmp_path, pictures, changes={"compile": compile_option, "train.total_iter": iterations})
-    assert _compiles(options, torch.device(device), 2_000) is expected
+    assert compiles(options, torch.device(device), 2_000) is expected
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_when_the_metric_network_is_compiled(
     monkeypatch.setattr("shutil.which", lambda name: name)
     long = {"compile": "auto", "train.total_iter": 20_000, "train.update": "simultaneous"}
     options = tiny_options(tmp_path, pictures, networks, {**long, **changes})
-    assert _compiles_metric_net(options, torch.device(device), ALONE) is expected
+    assert compiles_metric_net(options, torch.device(device), ALONE) is expected
 
 
 @pytest.mark.parametrize("argument", ["foreach", "differentiable"])

@@ -1,0 +1,67 @@
+"""The optimizer and the schedule of an options file, and the clipping of gradients."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mvmsr.config import TrainOptions
+from mvmsr.engine.contiguous_step import with_contiguous_steps
+from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, warm_up
+from mvmsr.engine.sharding import is_sharded
+
+# Optimizers that have a fused step, and where.
+_FUSED, _FUSED_ON = ("Adam", "AdamW", "SGD"), ("cuda", "cpu")
+
+
+def build_optimizer(
+    options: TrainOptions, key: str, module: nn.Module, device: torch.device, precision: str
+) -> Optimizer:
+    """The optimizer of a key of `train` for what is trained of the network; fused where that works.
+
+    Raises:
+        OptionsError: it refuses its arguments.
+    """
+    spec = getattr(options.train, key)
+    args = {"lr": spec.lr, **spec.args}
+    # A fused optimizer unscales float16's gradients within its step, too late for their norm and for clipping.
+    if not {"fused", "foreach", "differentiable"} & set(args) and spec.type in _FUSED and device.type in _FUSED_ON:
+        args["fused"] = precision != "16-mixed"
+    if spec.type == "SGD" and any(map(is_sharded, module.parameters())):
+        args["fused"] = False  # PyTorch's fused SGD does not take pieces
+    kind = getattr(torch.optim, spec.type)
+    if args.get("fused") and device.type == "cpu":
+        kind = with_contiguous_steps(kind)
+    try:
+        return kind([p for p in module.parameters() if p.requires_grad], **args)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise options.error(("train", key), f"{spec.type} refuses its arguments: {error}") from error
+
+
+def build_schedule(options: TrainOptions, base_lr: float) -> Schedule:
+    """The factor of an initial learning rate by iteration, warm-up included.
+
+    Raises:
+        OptionsError: the scheduler refuses its arguments.
+    """
+    spec, train = options.train.scheduler, options.train
+    schedule = constant()
+    if spec is not None:
+        try:
+            schedule = SCHEDULES[spec.type](**spec.args, base_lr=base_lr, total_iter=train.total_iter)
+        except ValueError as error:
+            raise options.error(("train", "scheduler"), str(error)) from error
+    return warm_up(schedule, train.warmup_iter)
+
+
+def clip_gradients(fabric: Fabric, max_norm: float | None, network: nn.Module, optimizer: Optimizer) -> Tensor:
+    """The norm of all gradients, which are then clipped to `max_norm` where there is one."""
+    if max_norm is not None:
+        norm = fabric.clip_gradients(network, optimizer, max_norm=max_norm, error_if_nonfinite=False)
+        assert norm is not None  # None only when values are clipped, not norms
+        return norm
+    fabric.strategy.precision.unscale_gradients(getattr(optimizer, "optimizer", optimizer))  # no-op but for 16-mixed
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
