@@ -78,6 +78,11 @@ def _refuse_packed(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     unpacked = sum(member.file_size for member in members)
+    if any(member.filename.endswith("/constants.pkl") for member in members):  # by which torch knows them, too
+        raise WeightsError(
+            f"{path}: is a TorchScript program, which would run code and is not loaded; name the weights file that it "
+            "was made from (`mvmsr export` writes .pth, .safetensors and .onnx, too)"
+        )
     for member in members:
         # torch reads these few bytes as text, several times over, however many they are.
         if member.filename.rpartition("/")[2] in ("version", "byteorder") and member.file_size > _FEW_BYTES:

@@ -24,6 +24,16 @@ def test_exports_give_the_same_pictures(weights: Path, tmp_path: Path, to: str) 
         assert torch.allclose(reread(lq), module(lq), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace`", "ignore:`torch.jit.save`", "ignore:`torch.jit.load`")
+def test_an_exported_torchscript_is_refused_for_what_it_is(weights: Path, tmp_path: Path) -> None:
+    module, info = load_generator(weights)
+    export(module, info, "torchscript", tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match=r"model\.pt: is a TorchScript program.*name the weights file") as refused:
+        load_generator(tmp_path / "model.pt")
+    assert "damaged" not in str(refused.value)
+    assert "weights_only" not in str(refused.value)
+
+
 def test_pth_has_basicsrs_layout_and_still_describes_itself(weights: Path, tmp_path: Path) -> None:
     module, info = load_generator(weights)
     export(module, info, "pth", tmp_path / "model.pth")
