@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -86,5 +87,6 @@ def command(
                 console.print(f"{stopped}. Continue with --auto-resume.")
             raise typer.Exit(stopped.exit_status) from stopped
     if is_first():
-        said = f"Run: {folder.root}\nWeights: {folder.weights}\nReport: mvmsr report {folder.root}"
+        report = shlex.join(["mvmsr", "report", str(folder.root)])
+        said = f"Run: {folder.root}\nWeights: {folder.weights}\nReport: {report}"
         Console().print(said, soft_wrap=True, markup=False)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import runpy
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -204,8 +205,15 @@ def test_a_run_leaves_its_folder_and_says_where(folder: Path) -> None:
 def test_square_brackets_in_paths_are_shown_as_they_are(folder: Path) -> None:
     result = _train("--set", "path.experiments_root=runs[1]", "train.total_iter=1")
     assert result.exit_code == 0, result.output
-    assert "mvmsr report runs[1]/tiny" in result.output
+    assert "Run: runs[1]/tiny" in result.output
+    assert "mvmsr report 'runs[1]/tiny'" in result.output  # as a shell needs it
     assert "'no[red]where'" in _train("--dry-run", "--set", "datasets.train.dataroot_gt=no[red]where").output
+
+
+def test_the_command_for_the_report_can_be_pasted(folder: Path) -> None:
+    result = _train("--set", "path.experiments_root=my runs", "train.total_iter=1")
+    command = next(line for line in result.output.splitlines() if line.startswith("Report: "))
+    assert shlex.split(command) == ["Report:", "mvmsr", "report", "my runs/tiny"]
 
 
 def test_pictures_of_ones_own_below_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
