@@ -20,7 +20,8 @@ def command(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="The page; by default report.html in the first folder.")
+        Path | None,
+        typer.Option("-o", "--out", dir_okay=False, help="The page; by default report.html in the first folder."),
     ] = None,
     results: Annotated[
         list[Path] | None,
@@ -34,6 +35,8 @@ def command(
     """Write one HTML file: curves, scores, images and options of runs, or the images and scores of a benchmark."""
     from rich.console import Console
 
+    from mvmsr.benchmark.plan import PlanError
+    from mvmsr.benchmark.writable import check_folder
     from mvmsr.cli.errors import shown_as_messages
     from mvmsr.inference.weights import in_runs_folder
     from mvmsr.report import ReportError, is_benchmark, write_benchmark_report, write_report
@@ -41,7 +44,9 @@ def command(
     runs = [in_runs_folder(path) for path in runs]
     benchmarks = [path for path in runs if is_benchmark(path)]
     trained = [path for path in runs if path not in benchmarks]
-    with shown_as_messages(ReportError, OSError):
+    with shown_as_messages(ReportError, PlanError, OSError):
+        if out is not None:
+            check_folder(out.parent)
         if trained or not benchmarks:
             files = [path / "results.json" if path.is_dir() else path for path in benchmarks]
             written = [write_report(trained, out, [*files, *(results or ())])]

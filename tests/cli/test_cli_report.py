@@ -76,6 +76,17 @@ def test_what_is_not_there_is_an_error_without_a_traceback(
     assert not (run_dir / "report.html").exists()
 
 
+def test_a_page_that_cannot_be_written_is_named(run_dir: Path, tmp_path: Path) -> None:
+    result = _run(run_dir, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "is a directory" in result.output
+    (tmp_path / "taken").write_text("")
+    result = _run(run_dir, "-o", tmp_path / "taken" / "page.html")
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'taken'} is a file; name another folder" in result.output
+    assert "Errno" not in result.output
+
+
 def test_the_command_is_imported_without_what_is_heavy() -> None:
     heavy = "{'torch', 'matplotlib', 'jinja2', 'PIL', 'yaml'}"
     code = f"import sys, mvmsr.cli.report, mvmsr.cli.doctor; print({heavy} & {{*sys.modules}})"
