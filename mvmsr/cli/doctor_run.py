@@ -22,6 +22,7 @@ def check_run(root: Path) -> Iterator[Finding]:
     yield Finding("Run", "directory", State.ok, str(root), values={"path": str(root), "name": run.label})
     yield _options(root)
     yield from _stats(root)
+    yield from _not_finite(root)
     yield from _checkpoints(root, run.iteration)
     yield from _weights(root)
 
@@ -76,6 +77,13 @@ def _stats(root: Path) -> Iterator[Finding]:
         yield Finding(
             "Run", "stats", State.ok, text + ("" if _ends_whole(path) else "; a last line is unfinished"), values=values
         )
+
+
+def _not_finite(root: Path) -> Iterator[Finding]:
+    from mvmsr.report.run_files import not_finite
+
+    for text in not_finite(root):
+        yield Finding("Run", "nonfinite", State.note, text, "lower the learning rate or set train.grad_clip")
 
 
 def _ends_whole(path: Path) -> bool:

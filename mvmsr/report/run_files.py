@@ -114,7 +114,7 @@ def read_run(root: Path) -> RunFiles:
         options_text=text,
         written_by=text.splitlines()[0].lstrip("# ") if text.startswith("#") else "",
         records=tuple(records),
-        notes=(*notes, *problems),
+        notes=(*notes, *problems, *not_finite(root)),
     )
 
 
@@ -142,6 +142,16 @@ def read_stats(path: Path) -> tuple[list[Record], list[str]]:
     if not damaged:
         return records, []
     return records, [f"{path.name}: {_listed(damaged)} cannot be read and {_are(damaged)} left out"]
+
+
+def not_finite(root: Path) -> list[str]:
+    """A sentence where training met values that were not finite; it keeps their batches in `nonfinite/`."""
+    names = sorted(path.name for path in (root / "nonfinite").glob("*_*") if path.name.partition("_")[0].isdigit())
+    if not names:
+        return []
+    met = [f"{int(number):,} ({network.replace('_', ' ')})" for number, _, network in (n.partition("_") for n in names)]
+    shown = ", ".join(met[:5]) + (", ..." if len(met) > 5 else "")
+    return [f"a value was not finite in iteration {shown}; nonfinite/ has the pictures and values"]
 
 
 def finite(values: Iterable[float]) -> list[float]:

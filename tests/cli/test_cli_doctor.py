@@ -309,6 +309,15 @@ def test_losses_that_are_not_finite_are_noted(trained: Path) -> None:
     assert found["Run", "stats"][0]["text"] == "not finite from iteration 20 on, at times: a"
 
 
+def test_a_stop_at_a_value_that_is_not_finite_is_noted(trained: Path) -> None:
+    (trained / "nonfinite" / "00000021_generator").mkdir(parents=True)
+    status, found = _findings(trained)
+    assert status == 0
+    (finding,) = found["Run", "nonfinite"]
+    assert finding["state"] == "note"
+    assert finding["text"].startswith("a value was not finite in iteration 21 (generator)")
+
+
 @pytest.mark.parametrize("name", ["gone", "empty"])
 def test_what_is_no_run_is_broken(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()

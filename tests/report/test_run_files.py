@@ -23,6 +23,14 @@ def test_a_run_tells_its_name_its_options_and_who_wrote_it(make_run: Callable[..
     assert run.notes == ()
 
 
+def test_values_that_were_not_finite_are_noted(make_run: Callable[..., Path]) -> None:
+    root = make_run("mvm", [{"iter": 3, "x": 1.5}])
+    for name in ("00012345_generator", "00000004_metric_network"):
+        (root / "nonfinite" / name).mkdir(parents=True)
+    found = "iteration 4 (metric network), 12,345 (generator); nonfinite/ has the pictures and values"
+    assert read_run(root).notes == (f"a value was not finite in {found}",)
+
+
 def test_a_last_line_without_its_end_is_left_out_silently(tmp_path: Path) -> None:
     path = tmp_path / "stats.jsonl"
     path.write_text('{"iter": 1, "x": 1}\n{"iter": 2, "x"')
