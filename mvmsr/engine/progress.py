@@ -49,9 +49,16 @@ class TrainProgress:
 
     def report(self, iteration: int, values: Mapping[str, float]) -> None:
         """Show the means since the last report; without a terminal, as a log line."""
-        losses = " ".join(f"{name.split('/')[-1]} {value:.4g}" for name, value in values.items() if "loss_" in name)
+        losses = " ".join(f"{name} {value:.4g}" for name, value in _losses(values).items())
         pace = 1 / values["step_seconds"] if values.get("step_seconds") else 0.0
         self._bar.update(self._task, pace=f"{pace:.1f} it/s", losses=losses)
         if self._bar.disable:
             left = (self._total - iteration) * values.get("step_seconds", 0.0)
             log.info("iter %d/%d  %.2f it/s  %.0f min left  %s", iteration, self._total, pace, left / 60, losses)
+
+
+def _losses(values: Mapping[str, float]) -> dict[str, float]:
+    """The loss terms by their names; with their network's letter (`gan_g`, `gan_d`) where two networks share one."""
+    terms = [(name.partition("loss_")[2].partition("/"), value) for name, value in values.items() if "loss_" in name]
+    names = [term for (_, _, term), _ in terms]
+    return {term if names.count(term) == 1 else f"{term}_{letter}": value for (letter, _, term), value in terms}
