@@ -193,4 +193,15 @@ def _means(scores: list[ImageScore], metrics: dict[str, Metric]) -> dict[str, fl
         values = [v for score in scores if (v := score.scores.get(name)) is not None]
         if values:
             result[name] = float(np.mean(values))
+        if len(values) < len(scores):
+            log.warning(_not_scored(name, scores))
     return result
+
+
+def _not_scored(metric: str, scores: list[ImageScore]) -> str:
+    """That a metric has no score for some pictures, and why for the first of them."""
+    without = [score for score in scores if score.scores.get(metric) is None]
+    some = "; its mean is over the others" if len(without) < len(scores) else ""
+    image, why = without[0].image, without[0].notes.get(metric, "no reason is known")
+    found = f"{len(without)} of {len(scores)} pictures of {scores[0].set}"
+    return f"{metric} has no score for {found}{some}. {image}: {why}"

@@ -217,5 +217,22 @@ def test_pictures_are_looked_at_before_training(pictures: Path, tmp_path: Path, 
     assert not (tmp_path / "tiny").exists()
 
 
+def test_a_metric_that_cannot_score_a_picture_says_so(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = tmp_path / "made"
+    shutil.copytree(pictures, made)
+    write_rgb(made / "large.png", np.random.default_rng(0).integers(0, 256, (208, 208, 3), dtype=np.uint8))
+    experiment = build(tiny_options(tmp_path, pictures, changes=_changes(made, metrics=["psnr", "niqe"])))
+    validation = build_validation(experiment.options)
+    assert validation is not None
+    scores = validation.score(experiment, tmp_path, 1, StopRequest())
+    assert scores is not None
+    assert set(scores) == {"made/psnr", "made/niqe"}
+    count = len(list(pictures.iterdir()))
+    assert f"niqe has no score for {count} of {count + 1} pictures of made; its mean is over the others" in caplog.text
+    assert "psnr has no score" not in caplog.text
+
+
 def test_no_sets_no_validation(pictures: Path, tmp_path: Path) -> None:
     assert build_validation(tiny_options(tmp_path, pictures)) is None
