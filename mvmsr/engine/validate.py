@@ -199,9 +199,9 @@ def _means(scores: list[ImageScore], metrics: dict[str, Metric]) -> dict[str, fl
 
 
 def _not_scored(metric: str, scores: list[ImageScore]) -> str:
-    """That a metric has no score for some pictures, and why for the first of them."""
+    """That a metric has no score for some images, and why for the first of them."""
     without = [score for score in scores if score.scores.get(metric) is None]
     some = "; its mean is over the others" if len(without) < len(scores) else ""
     image, why = without[0].image, without[0].notes.get(metric, "no reason is known")
-    found = f"{len(without)} of {len(scores)} pictures of {scores[0].set}"
+    found = f"{len(without)} of {len(scores)} images of {scores[0].set}"
     return f"{metric} has no score for {found}{some}. {image}: {why}"

@@ -151,7 +151,7 @@ def not_finite(root: Path) -> list[str]:
         return []
     met = [f"{int(number):,} ({network.replace('_', ' ')})" for number, _, network in (n.partition("_") for n in names)]
     shown = ", ".join(met[:5]) + (", ..." if len(met) > 5 else "")
-    return [f"a value was not finite in iteration {shown}; nonfinite/ has the pictures and values"]
+    return [f"a value was not finite in iteration {shown}; nonfinite/ has the images and values"]
 
 
 def finite(values: Iterable[float]) -> list[float]:

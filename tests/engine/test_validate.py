@@ -230,7 +230,7 @@ def test_a_metric_that_cannot_score_a_picture_says_so(
     assert scores is not None
     assert set(scores) == {"made/psnr", "made/niqe"}
     count = len(list(pictures.iterdir()))
-    assert f"niqe has no score for {count} of {count + 1} pictures of made; its mean is over the others" in caplog.text
+    assert f"niqe has no score for {count} of {count + 1} images of made; its mean is over the others" in caplog.text
     assert "psnr has no score" not in caplog.text
 
 

@@ -27,7 +27,7 @@ def test_values_that_were_not_finite_are_noted(make_run: Callable[..., Path]) ->
     root = make_run("mvm", [{"iter": 3, "x": 1.5}])
     for name in ("00012345_generator", "00000004_metric_network"):
         (root / "nonfinite" / name).mkdir(parents=True)
-    found = "iteration 4 (metric network), 12,345 (generator); nonfinite/ has the pictures and values"
+    found = "iteration 4 (metric network), 12,345 (generator); nonfinite/ has the images and values"
     assert read_run(root).notes == (f"a value was not finite in {found}",)
 
 
