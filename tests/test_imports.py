@@ -94,7 +94,7 @@ def wrong_imports(imports: Iterator[Import]) -> list[str]:
         target = _room(item.module)
         if not target or target == item.room or (item.room, item.module) in BESIDE:
             continue
-        if item.room == "__init__":  # the package's front hands on what users need, when they ask for it
+        if item.room in ("__init__", "__main__"):  # the package's fronts hand on what users ask for
             continue
         if LEVEL[target] >= LEVEL.get(item.room, -1) or (item.room, target) in FORBIDDEN:
             wrong.append(f"{item.where}: {item.room} imports {item.module}")
@@ -209,6 +209,11 @@ def test_the_package_hands_on_its_upscaler() -> None:
     assert set(mvmsr.__all__) == {"Upscaler", "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'upscaler'"):
         mvmsr.upscaler  # noqa: B018  # looking it up is the test
+
+
+def test_the_package_runs_as_the_command_does() -> None:
+    done = subprocess.run([sys.executable, "-m", "mvmsr", "--help"], capture_output=True, text=True, check=True)
+    assert "mvmsr [OPTIONS] COMMAND" in " ".join(done.stdout.split())
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -161,7 +161,7 @@ def test_the_dry_run_passes(path: Path, request: pytest.FixtureRequest, monkeypa
         arguments += ["--set", override]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    assert "Options are valid." in result.output
+    assert "Options are valid" in result.output
     assert "s per iteration on this machine" in result.output
 
 

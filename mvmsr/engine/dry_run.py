@@ -82,7 +82,7 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
     )
     for note in notes:
         console.print(note, style="yellow", soft_wrap=True, markup=False)
-    console.print("Options are valid.")
+    console.print("Options are valid; the data named above is not here." if notes else "Options are valid.")
 
 
 def _data_notes(options: TrainOptions) -> list[str]:

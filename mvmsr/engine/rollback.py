@@ -40,18 +40,20 @@ def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
     folder = dump(run, batches, error)
     experiment.guard.forget()
     text = f"{error} Its images are in {folder}."
-    if run.detour.rollbacks >= limit:
-        if limit:
-            remedy = f"The run went back {limit} times already (train.max_rollbacks)."
-        else:
-            remedy = (
-                "To go back to the last checkpoint and continue with other images: "
-                "--auto-resume --set train.max_rollbacks=3."
-            )
-        raise NonFiniteLossError(f"{text} {remedy}", error.iteration, error.network) from error
     found = experiment.processes.first("reading the checkpoint", lambda: latest_checkpoint(run.folder.checkpoints))
     if found is None:
-        raise NonFiniteLossError(f"{text} There is no checkpoint yet to go back to.", error.iteration, error.network)
+        remedy = "There is no checkpoint yet to go back to; lower the learning rate, or set train.grad_clip."
+    elif run.detour.rollbacks < limit:
+        remedy = None
+    elif limit:
+        remedy = f"The run went back {limit} times already (train.max_rollbacks)."
+    else:
+        remedy = (
+            "To go back to the last checkpoint and continue with other images: "
+            "--auto-resume --set train.max_rollbacks=3."
+        )
+    if found is None or remedy is not None:
+        raise NonFiniteLossError(f"{text} {remedy}", error.iteration, error.network) from error
     path, state = found
     skipped = batch_numbers(run, error.iteration).stop
     run.best = restore_state(experiment, run.means, state)

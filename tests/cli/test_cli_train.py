@@ -154,6 +154,7 @@ def test_missing_pictures_are_refused_before_a_folder_is_made(folder: Path) -> N
     result = _train("--dry-run", "--set", "datasets.train.dataroot_gt=nowhere")
     assert result.exit_code == 0, "a run may be planned where its data is not"
     assert "no data at 'nowhere'" in result.output
+    assert "Options are valid; the data named above is not here." in result.output
 
 
 def test_a_file_that_is_not_there(folder: Path) -> None:

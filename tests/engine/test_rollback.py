@@ -148,10 +148,15 @@ def test_a_run_goes_back_so_often_and_no_more(pictures: Path, tmp_path: Path, co
     assert final_state(run)["detour"] == {"rollbacks": 3, "batches": 6}
 
 
-def test_without_a_checkpoint_there_is_nowhere_to_go(pictures: Path, tmp_path: Path, console: Console) -> None:
+@pytest.mark.parametrize("limit", [0, 2])
+def test_without_a_checkpoint_there_is_nowhere_to_go(
+    pictures: Path, tmp_path: Path, console: Console, limit: int
+) -> None:
     _spoil(pictures, tmp_path, 1)
-    with pytest.raises(NonFiniteLossError, match=r"iteration 2: .*There is no checkpoint yet to go back to"):
-        train(_options(tmp_path, pictures, 2), console=console)
+    message = r"iteration 2: .*There is no checkpoint yet to go back to; lower the learning rate"
+    with pytest.raises(NonFiniteLossError, match=message) as caught:
+        train(_options(tmp_path, pictures, limit), console=console)
+    assert "--auto-resume" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

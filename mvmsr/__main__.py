@@ -1,0 +1,5 @@
+"""`python -m mvmsr`: the `mvmsr` command."""
+
+from mvmsr.cli import main
+
+main()
