@@ -49,10 +49,14 @@ def load_program() -> Callable[[str], ModuleType]:
 
 @pytest.fixture
 def terminal() -> Iterator[None]:
-    """SIGHUP does what it does in a terminal, also where the suite runs under `nohup`, which has it ignored."""
-    if not hasattr(signal, "SIGHUP"):
-        yield
-        return
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Signals do what they do in a terminal, also where the suite runs in the background or under `nohup`.
+
+    A shell has SIGINT ignored there, `nohup` SIGHUP.
+    """
+    as_there = {signal.SIGINT: signal.default_int_handler}
+    if hasattr(signal, "SIGHUP"):
+        as_there[signal.SIGHUP] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in as_there.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

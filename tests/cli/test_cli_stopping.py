@@ -14,7 +14,10 @@ from PIL import Image
 
 from mvmsr.cli.stopping import stoppable
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals"),
+    pytest.mark.usefixtures("terminal"),
+]
 
 _WAITS_BEFORE_THE_SECOND = """
 import os, time
