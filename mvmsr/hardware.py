@@ -149,13 +149,13 @@ def thread_advice(threads: int, processors: int, busy_elsewhere: float) -> str |
     """What to do where the threads of a computation have to share their processors with other programs, or None.
 
     Threads wait for one another after every layer, so that one which has to wait for its processor holds up all.
-    Measured with two threads beside one busy program on two processors: steps of 9 s instead of 0.35 s; of 0.6 s with
-    one thread.
+    Measured with two threads beside one busy program on two processors: steps of 0.66 s instead of 0.1 s; 0.18 s with
+    one thread (`benchmarks/busy_neighbour.py`).
     """
     free = max(1, processors - round(busy_elsewhere))
     if threads <= free:
         return None
     return (
         f"other programs keep about {round(busy_elsewhere)} of {processors} processors busy, and {threads} threads, "
-        f"which wait for one another, can take many times as long as {free}: set OMP_NUM_THREADS={free}"
+        f"which wait for one another, can take several times as long as {free}: set OMP_NUM_THREADS={free}"
     )

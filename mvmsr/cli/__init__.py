@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ from mvmsr.cli import (
     upscale,
     web,
 )
+from mvmsr.cli.openmp import sleep_soon
 from mvmsr.cli.several_values import SeveralOverrides
 
 app = typer.Typer(
@@ -60,6 +62,7 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Train, benchmark and use x4 super-resolution models."""
+    sleep_soon(os.environ)
 
 
 def main() -> None:
