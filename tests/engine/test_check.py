@@ -68,6 +68,13 @@ TRIPLET = {"type": "DirectedTripletLoss", "margin": 1.5}
             "gt_size: 18",
             "gt_size must be a positive multiple of scale 4, got 18; use 16",
         ),
+        (
+            "G",
+            {"train.gan_opt": {"type": "GANLoss", "gan_type": "vanilla"}},
+            "train.gan_opt",
+            "gan_opt:",
+            "GANLoss needs network_d, which these options lack; add one, such as network_d: {type: SRGANDiscriminator}",
+        ),
         # arguments
         (
             "G",
