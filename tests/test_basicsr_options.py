@@ -171,7 +171,11 @@ def test_a_file_without_validation_has_none():
 
 
 REFUSED = [
-    ({"model_type": "RealESRGANModel"}, "model_type", ["'RealESRGANModel' is not supported", "SRModel, SRGANModel"]),
+    (
+        {"model_type": "RealESRGANModel"},
+        "model_type",
+        ["'RealESRGANModel' is not supported. SRGANModel with", "DegradedImageDataset", "SRModel, SRGANModel"],
+    ),
     ({"model_type": "SRGANmodel"}, "model_type", ["Did you mean 'SRGANModel'?"]),
     ({"path": {"resume_state": "a.state"}}, "path.resume_state", [".state files cannot be", "--auto-resume"]),
     ({"path": {"models": "x"}}, "path.models", ["is unknown", "pretrain_network_g"]),

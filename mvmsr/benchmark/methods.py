@@ -166,4 +166,4 @@ def _open_onnx(path: Path, scale: int, device: str) -> Restore:
 
 def _check_scale(path: Path, found: int, scale: int) -> None:
     if found != scale:
-        raise MethodError(f"{path} magnifies x{found}, the benchmark is x{scale}; set scale: {found}")
+        raise MethodError(f"{path} magnifies x{found}, the benchmark is x{scale}; set scale: {found} (--scale {found})")

@@ -158,7 +158,9 @@ def read_results(path: str | Path) -> Results:
     try:
         results = decode(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{path} cannot be read as results: {error}") from error
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else error
+        remedy = "name a results.json, or the folder that `mvmsr test --out` wrote"
+        raise ResultsError(f"{path} cannot be read as results ({cause}); {remedy}") from error
     if not isinstance(results, dict) or (lacking := [key for key in _REQUIRED if key not in results]):
         what = "is no JSON object" if not isinstance(results, dict) else f"has no {lacking[0]!r}"
         raise ResultsError(f"{path} {what}; expected a results.json written by `mvmsr test`")

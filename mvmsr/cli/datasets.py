@@ -113,5 +113,5 @@ def _report(console: object, folder: Path, scale: int, decode: bool, name: str |
     for problem in report.problems:
         console.print(problem, style="red", markup=False, soft_wrap=True, highlight=False)
     if report.problems:
-        console.print(f"{len(report.problems)} problems")
+        console.print("1 problem" if len(report.problems) == 1 else f"{len(report.problems)} problems")
     return not report.problems

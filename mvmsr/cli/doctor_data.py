@@ -34,7 +34,7 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
     from mvmsr.data.packing import audit
 
     spec = options.datasets.train
-    if spec.type != "PairedImageDataset":
+    if spec.type not in ("PairedImageDataset", "DegradedImageDataset"):
         yield Finding("Data", "training images", State.note, f"not looked at: {spec.type} is not one of ours")
         return
     try:

@@ -48,9 +48,19 @@ def command(
         Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
         typer.Option(help="Model card to include, YAML (safetensors, pth): title, good_for, trained_on, scores, ..."),
     ] = None,
+    blend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL=SHARE",
+            help="First mix in another model of the same kind: OTHER.pth=0.3 makes the weights 0.7 of this one's and "
+            "0.3 of the other's.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a model in another format, and check that it still gives the same images."""
+    from mvmsr.inference.blending import blend as blend_networks
+    from mvmsr.inference.blending import parse_share
     from mvmsr.inference.export import FORMATS, export, parse_arch
     from mvmsr.inference.model_card import read_card
     from mvmsr.inference.weights import WeightsError, find_weights, load_generator
@@ -62,6 +72,9 @@ def command(
         if out.exists() and not overwrite:
             raise WeightsError(f"{out} exists and is left alone; --overwrite replaces it, -o names another")
         module, info = load_generator(source, parse_arch(arch) if arch else None)
+        if blend is not None:
+            name, share = parse_share(blend)
+            module, info = blend_networks(module, info, *load_generator(find_weights(name)), share)
         if card is not None:
             info = replace(info, extra={**info.extra, **read_card(card)})
         difference = export(module, info, to.value, out, half=half)

@@ -16,6 +16,10 @@ log = logging.getLogger(__name__)
 
 MODEL_TYPES = ("SRModel", "SRGANModel", "ESRGANModel", "SwinIRModel")
 
+_DEGRADED = " with datasets.train.type: DegradedImageDataset blurs, adds noise and compresses while it trains."
+_INSTEAD = {"RealESRNetModel": f" SRModel{_DEGRADED}", "RealESRGANModel": f" SRGANModel{_DEGRADED}"}
+"""What comes near to models of BasicSR's that there are not."""
+
 # Keys whose work we do by other means: no worker processes, no LMDB, one process per device started by its launcher.
 _IGNORED: dict[Keys, tuple[str, ...]] = {
     (): ("num_gpu", "dist_params", "find_unused_parameters", "auto_resume", "is_train", "dist", "rank", "world_size"),
@@ -60,7 +64,7 @@ def _model(values: dict[str, Any], model_type: Any, source: Source) -> list[Prob
     if model_type is None:
         return []
     if model_type not in MODEL_TYPES:
-        hint = did_you_mean(str(model_type), MODEL_TYPES)
+        hint = _INSTEAD.get(str(model_type)) or did_you_mean(str(model_type), MODEL_TYPES)
         message = f"{shown(model_type)} is not supported.{hint} Supported: {', '.join(MODEL_TYPES)}."
         return [source.problem(("model_type",), message)]
     if values.get("path") is None:

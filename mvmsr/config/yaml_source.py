@@ -120,6 +120,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Source]:
         OptionsError: the file cannot be read, is not YAML, is not a mapping, or names a key twice.
     """
     source = Source(str(path))
+    if path.suffix.lower() == ".toml":
+        message = "this is a TOML file, such as neosr's; options are YAML with BasicSR's keys (docs/options.md)"
+        raise OptionsError([Problem(str(path), "", message)])
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
@@ -152,13 +155,23 @@ def parse_yaml(text: str, source: Source) -> Any:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         where = f"{source.path}:{error.problem_mark.line + 1}" if error.problem_mark else source.path
-        raise OptionsError([Problem(where, "", f"not valid YAML: {error.problem}")]) from error
+        message = f"not valid YAML: {error.problem}{_remedy(str(error.problem))}"
+        raise OptionsError([Problem(where, "", message)]) from error
     except yaml.YAMLError as error:
         raise OptionsError([Problem(source.path, "", f"not valid YAML: {' '.join(str(error).split())}")]) from error
     except OptionsError:
         raise
     except (ValueError, OverflowError) as error:  # PyYAML lets `"\UFFFFFFFF"` pass, and Python has no such character
         raise OptionsError([Problem(source.path, "", f"not valid YAML: {error}")]) from error
+
+
+def _remedy(problem: str) -> str:
+    """What to do about the mistakes that people make; empty for others."""
+    if "'\\t'" in problem:
+        return "; indent with spaces, not with tabs"
+    if "mapping values are not allowed" in problem:
+        return "; check the indentation of this line and the one above, and put text that holds `: ` in quotes"
+    return ""
 
 
 @dataclass

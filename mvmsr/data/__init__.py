@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mvmsr.data.batches import Batch, TrainBatches
+from mvmsr.data.degraded_dataset import DegradedImageDataset
 from mvmsr.data.image_io import (
     IMAGE_SUFFIXES,
     ImageError,
@@ -22,6 +23,7 @@ from mvmsr.data.paired_dataset import PairedImageDataset
 __all__ = [
     "IMAGE_SUFFIXES",
     "Batch",
+    "DegradedImageDataset",
     "ImageError",
     "ImagePair",
     "LayoutError",

@@ -19,6 +19,7 @@ import numpy as np
 from mvmsr.data.image_io import ImageError, image_size, read_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair
+from mvmsr.data.other_scale import other_scale
 from mvmsr.data.packed_store import VERSION, Entry, PackedStore, StoreError, checksum, open_store, stamp
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def plan(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[
     """
     entries, problems = audit(pairs, scale, min_gt_size)
     if problems:
-        raise PairError(problem_list(problems))
+        raise PairError(problem_list(problems) + other_scale(pairs, scale))
     last = entries[-1]
     return entries, last.lq_offset + _bytes(last.lq_size)
 
@@ -250,7 +251,8 @@ def _too_small(what: str, least: int) -> str:
 
 def problem_list(problems: list[str], limit: int = 10) -> str:
     """The first problems with pictures, a line each, under their number."""
-    lines = [f"{len(problems)} images cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
+    images = "image" if len(problems) == 1 else "images"
+    lines = [f"{len(problems)} {images} cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
     if len(problems) > limit:
         lines.append(f"  and {len(problems) - limit} more")
     return "\n".join(lines)

@@ -20,6 +20,9 @@ from mvmsr.registry import ARCHS, DATASETS, LOSSES, Registry, RegistryError, did
 
 _OBJECTIVE_KEYS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
 
+_USUAL = {"network_g": "SRResNet", "network_d": "SRGANDiscriminator", "network_m": "MetricNet"}
+"""What a network is proposed to be where there is none."""
+
 _ONLY_WITH = {
     ("path", "pretrain_network_d"): "network_d",
     ("path", "pretrain_network_m"): "network_m",
@@ -145,7 +148,8 @@ def _objectives(options: TrainOptions) -> list[Problem]:
         needed = {NEEDS_NETWORK.get(i) for i in inputs} | {k for k, n in _OBJECTIVE_KEYS.items() if n in needs}
         for key in sorted(filter(None, needed)):
             if getattr(options, key) is None:
-                problems.append(options.problem(keys, f"{spec.type} needs {key}, which these options lack"))
+                add = f"add one, such as {key}: {{type: {_USUAL[key]}}}"
+                problems.append(options.problem(keys, f"{spec.type} needs {key}, which these options lack; {add}"))
     if problems:  # what trains nothing because of them is no problem of its own
         return problems
     for (section, key), network in _ONLY_WITH.items():

@@ -18,6 +18,7 @@ from mvmsr.engine.check import check
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.iteration import run_iteration, to_device
 from mvmsr.engine.memory import peak_memory_mib
+from mvmsr.engine.optimizers import schedule_misfits
 from mvmsr.engine.plain_errors import plain_errors_typed
 from mvmsr.engine.rehearsal import rehearse
 from mvmsr.engine.run_dir import require_free_run_dir
@@ -44,14 +45,14 @@ def dry_run(options: TrainOptions, console: Console) -> None:
     with plain_errors_typed():
         check(options)
         require_free_run_dir(options, resume=True)
-        notes = _data_notes(options)
+        missing = _data_notes(options)
         # Compilation would take longer than everything else here.
         experiment = build(options.model_copy(update={"compile": False}))
     with experiment.processes.running():
-        _show(experiment, notes, console)
+        _show(experiment, missing, console)
 
 
-def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
+def _show(experiment: Experiment, missing: list[str], console: Console) -> None:
     options = experiment.options
     rehearse(experiment)
     batch = options.datasets.train.batch_size_per_gpu
@@ -80,9 +81,9 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
         f"{total:,} iterations take about {_duration(seconds * options.train.accumulate * total)}, "
         f"peak memory so far {peak_memory_mib():.0f} MiB"
     )
-    for note in notes:
+    for note in (*map(str, schedule_misfits(options)), *missing):
         console.print(note, style="yellow", soft_wrap=True, markup=False)
-    console.print("Options are valid; the data named above is not here." if notes else "Options are valid.")
+    console.print("Options are valid; the data named above is not here." if missing else "Options are valid.")
 
 
 def _data_notes(options: TrainOptions) -> list[str]:

@@ -23,6 +23,7 @@ from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog
 from mvmsr.engine.memory import advised_on_memory, peak_memory_mib
 from mvmsr.engine.objective import weaker_in_parts
+from mvmsr.engine.optimizers import schedule_misfits
 from mvmsr.engine.plain_errors import plain_errors_typed
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError, rehearse
@@ -92,6 +93,8 @@ def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Vali
     terms = [term for player in experiment.players.values() for term in player.terms]
     if text := weaker_in_parts(terms, options.train.accumulate):
         log.warning("%s", text)
+    for problem in schedule_misfits(options):
+        log.warning("%s", problem)
     return experiment, validation
 
 

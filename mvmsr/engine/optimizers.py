@@ -7,9 +7,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mvmsr.config import TrainOptions
+from mvmsr.config import Problem, TrainOptions
 from mvmsr.engine.contiguous_step import with_contiguous_steps
-from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, warm_up
+from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, never_reached, warm_up
 from mvmsr.engine.sharding import is_sharded
 
 # Optimizers that have a fused step, and where.
@@ -54,6 +54,14 @@ def build_schedule(options: TrainOptions, base_lr: float) -> Schedule:
         except ValueError as error:
             raise options.error(("train", "scheduler"), str(error)) from error
     return warm_up(schedule, train.warmup_iter)
+
+
+def schedule_misfits(options: TrainOptions) -> list[Problem]:
+    """What of the learning rates' schedule the run never comes to, as of one copied from a longer run; no error."""
+    train, args = options.train, {} if options.train.scheduler is None else options.train.scheduler.args
+    found = never_reached(args.get("milestones", ()), args.get("periods", ()), train.warmup_iter, train.total_iter)
+    sections = {"warmup_iter": ("train",)}
+    return [options.problem((*sections.get(k, ("train", "scheduler")), k), text) for k, text in found.items()]
 
 
 def clip_gradients(fabric: Fabric, max_norm: float | None, network: nn.Module, optimizer: Optimizer) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 Schedule = Callable[[int], float]
@@ -80,6 +80,33 @@ def warm_up(schedule: Schedule, warmup_iter: int) -> Schedule:
     if warmup_iter <= 0:
         return schedule
     return lambda iteration: schedule(iteration) * min((iteration + 1) / warmup_iter, 1.0)
+
+
+def never_reached(
+    milestones: Sequence[int], periods: Sequence[int], warmup_iter: int, total_iter: int
+) -> dict[str, str]:
+    """What of a schedule lies outside a run of `total_iter` iterations, by key; empty where the two fit.
+
+    A milestone at the very end changes nothing, and is often written on purpose.
+    """
+    found = {}
+    if late := [milestone for milestone in milestones if milestone > total_iter]:
+        found["milestones"] = (
+            f"{', '.join(map(str, late))} {'lies' if len(late) == 1 else 'lie'} beyond total_iter {total_iter}, so the "
+            "learning rate is not lowered there; scale the milestones with total_iter"
+        )
+    if periods and (length := sum(periods)) != total_iter:
+        then = (
+            f"stays at eta_min for the last {total_iter - length} iterations"
+            if length < total_iter
+            else "does not come down to eta_min"
+        )
+        found["periods"] = f"they add up to {length}, but total_iter is {total_iter}: the learning rate {then}"
+    if warmup_iter > total_iter:
+        found["warmup_iter"] = (
+            f"{warmup_iter} is more than total_iter {total_iter}, so the learning rate never reaches lr"
+        )
+    return found
 
 
 def multi_step_options(

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from mvmsr.config import OptionsError, Problem, TrainOptions
+from mvmsr.data.degradation import Degradation
 from mvmsr.data.layouts import LayoutError, MissingDataError, resolve_dataroot, template_problem
 from mvmsr.data.paired_dataset import PairedImageDataset, check_pictures
+from mvmsr.engine.arguments import accepted_arguments
+from mvmsr.registry import DATASETS
 
 _KEYS = ("datasets", "train")
 
@@ -17,7 +20,7 @@ _KEYS = ("datasets", "train")
 def train_set_problems(options: TrainOptions) -> list[Problem]:
     """Arguments of the built-in data set whose values cannot be right, whatever lies on the disk."""
     spec = options.datasets.train
-    if spec.type != PairedImageDataset.__name__:
+    if not _is_ours(spec.type):
         return []
     args, problems = spec.args, []
     gt_size, scale = args.get("gt_size", 96), options.scale
@@ -29,13 +32,17 @@ def train_set_problems(options: TrainOptions) -> list[Problem]:
         problems.append(options.problem((*_KEYS, "dataroot_gt"), "dataroot_gt names no folder"))
     if message := template_problem(args.get("filename_tmpl", "{}"), scale):
         problems.append(options.problem((*_KEYS, "filename_tmpl"), message))
+    try:
+        Degradation(**accepted_arguments(Degradation, args))
+    except ValueError as error:
+        problems.append(options.problem((*_KEYS, str(error).split()[0]), str(error)))
     return problems
 
 
 def absent_folders(options: TrainOptions) -> list[Problem]:
     """The folders of the training set that are not on this machine; nothing in those that are is looked at."""
     spec, problems = options.datasets.train, []
-    if spec.type != PairedImageDataset.__name__:
+    if not _is_ours(spec.type):
         return []
     for key in ("dataroot_gt", "dataroot_lq"):
         given = spec.args.get(key) or ()
@@ -55,10 +62,9 @@ def missing_pictures(options: TrainOptions) -> str | None:
         PairError, ValueError: pictures that are here, and cannot be trained on.
     """
     train = options.datasets.train
-    if train.type != PairedImageDataset.__name__:
+    if not _is_ours(train.type):
         return None
-    accepted = inspect.signature(check_pictures).parameters
-    arguments: dict[str, Any] = {name: value for name, value in train.args.items() if name in accepted}
+    arguments = accepted_arguments(check_pictures, train.args)
     try:
         with layout_errors_named(options):
             check_pictures(**{"scale": options.scale, **arguments})
@@ -67,6 +73,12 @@ def missing_pictures(options: TrainOptions) -> str | None:
             return f"datasets.train: {error.__cause__}"
         raise
     return None
+
+
+def _is_ours(type_: str) -> bool:
+    """Whether it is PairedImageDataset, or one that differs from it by what is done to its crops only."""
+    kind: Any = DATASETS.get(type_)
+    return inspect.isclass(kind) and issubclass(kind, PairedImageDataset)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mvmsr.benchmark.image_sets import MODCROP, ImageSet
 from mvmsr.data.image_io import image_size
 from mvmsr.data.layouts import ImagePair
+from mvmsr.data.other_scale import other_scale
 from mvmsr.data.packing import PairError, problem_list
 from mvmsr.data.picture import ImageError
 
@@ -17,7 +18,7 @@ def require_fitting_headers(image_set: ImageSet) -> None:
     """
     problems = [message for pair in image_set.pairs if (message := _problem(pair, image_set.scale))]
     if problems:
-        raise PairError(problem_list(problems))
+        raise PairError(problem_list(problems) + other_scale(image_set.pairs, image_set.scale))
 
 
 def _problem(pair: ImagePair, scale: int) -> str:

@@ -101,6 +101,8 @@ def test_reading_something_else(text: str, message: str, tmp_path: Path) -> None
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(ResultsError, match=message):
         read_results(tmp_path / "r.json")
+    with pytest.raises(ResultsError, match=r"\(No such file or directory\); name a results.json, or the folder that"):
+        read_results(tmp_path / "none" / "results.json")
 
 
 def test_a_mean_over_a_part_of_the_pictures_says_so_and_has_no_rank() -> None:

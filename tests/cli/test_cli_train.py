@@ -179,6 +179,14 @@ def test_a_dry_run_shows_sizes_and_cost_and_leaves_nothing(folder: Path) -> None
     assert {path.name for path in folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry", "train"])
+def test_a_schedule_of_a_longer_run_is_told(folder: Path, dry: list[str]) -> None:
+    result = _train(*dry, "--set", "train.scheduler={type: MultiStepLR, milestones: [3, 400]}")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "train.scheduler.milestones: 400 lies beyond total_iter 4" in said
+
+
 def test_a_dry_run_names_pictures_that_training_would_refuse(folder: Path) -> None:
     result = _train("--dry-run", "--set", "datasets.train.gt_size=64", "--set", "train.total_iter=1")
     assert result.exit_code == 1, result.output

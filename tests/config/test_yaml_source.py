@@ -117,8 +117,8 @@ def test_merged_sections_yield_to_keys_of_their_own_and_to_earlier_ones():
         ("a: 0x" + "f" * 5000, "o.yml:1", "a", "at most"),
         ("a: " + "9" * 5000, "o.yml:1", "a", "cannot be read as !!int"),
         ("a: 1\nb: [1, 2\n", "o.yml:3", "", "not valid YAML"),
-        ("a:\n\t- b\n", "o.yml:2", "", "not valid YAML"),
-        ("a: 1\n  b: 2\n", "o.yml:2", "", "not valid YAML"),
+        ("a:\n\t- b\n", "o.yml:2", "", "indent with spaces, not with tabs"),
+        ("a: 1\n  b: 2\n", "o.yml:2", "", "check the indentation of this line and the one above"),
         ("a: *nobody\n", "o.yml:1", "", "undefined alias"),
         ("a: 1\n---\nb: 2\n", "o.yml:2", "", "not valid YAML"),
         ("a: \x00\n", "o.yml", "", "not valid YAML"),
@@ -167,6 +167,13 @@ def test_files_that_are_not_options(tmp_path, content, message):
         read_yaml(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
+
+
+def test_toml_is_told_from_damaged_yaml(tmp_path):
+    path = tmp_path / "train.toml"
+    path.write_text('name = "x"\n[train]\ntotal_iter = 5\n')
+    with pytest.raises(OptionsError, match=r"train\.toml: this is a TOML file, such as neosr's; options are YAML"):
+        read_yaml(path)
 
 
 def test_missing_files_and_folders_are_named(tmp_path):

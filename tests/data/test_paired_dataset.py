@@ -283,6 +283,29 @@ def test_all_problems_are_listed_in_one_error(tmp_path: Path, picture):
     assert "good" not in message
 
 
+@pytest.mark.parametrize(
+    ("lows", "scale", "hint"),
+    [
+        ({"a": (16, 12), "b": (16, 20)}, 4, "all pairs fit scale: 2, not 4; correct scale, or dataroot_lq to a folder"),
+        ({"a": (32, 24), "b": (32, 40)}, 4, "all pairs fit scale: 1, not 4"),
+        ({"a": (16, 12), "b": (8, 10)}, 4, ""),  # one of each
+        ({"a": (16, 12), "b": (15, 20)}, 4, ""),  # one of no scale
+        ({"a": (16, 12), "b": None}, 4, "all pairs fit scale: 2"),  # unreadable
+        ({"a": (8, 6), "b": (8, 10)}, 4, ""),  # gt_size is the problem
+    ],
+)
+def test_pairs_of_another_scale_are_told_so(tmp_path: Path, picture, lows, scale: int, hint: str):
+    for name, width in (("a", 24), ("b", 40)):
+        write_rgb(tmp_path / f"set/{name}.png", picture(32, width))
+        write_rgb(tmp_path / f"lr/{name}.png", picture(*(lows[name] or (8, 8))))
+        if lows[name] is None:
+            (tmp_path / f"lr/{name}.png").write_bytes(b"no picture")
+    with pytest.raises(PairError) as caught:
+        open_set(tmp_path / "set", dataroot_lq=str(tmp_path / "lr"), scale=scale, gt_size=28)
+    assert ("all pairs fit" in str(caught.value)) == bool(hint)
+    assert hint in str(caught.value)
+
+
 def test_no_more_than_ten_problems_are_listed(made_set):
     root = made_set(count=13, sides=(8, 8))
     with pytest.raises(PairError, match=r"(?s)^13 images.*and 3 more$") as caught:

@@ -54,6 +54,27 @@ TRIPLET = {"type": "DirectedTripletLoss", "margin": 1.5}
             "unknown scheduler 'StepLR'. Did you mean 'MultiStepLR'? Known: MultiStepLR, ",
         ),
         ("G", {"datasets.train.type": "Pairs"}, "datasets.train.type", "type: Pairs", "unknown dataset 'Pairs'"),
+        (
+            "G",
+            {"datasets.train.type": "DegradedImageDataset", "datasets.train.jpeg": [90, 30]},
+            "datasets.train.jpeg",
+            "jpeg:",
+            "jpeg must be [lowest, highest] within 1 and 100, got [90, 30]",
+        ),
+        (
+            "G",
+            {"datasets.train.type": "DegradedImageDataset", "datasets.train.gt_size": 18},
+            "datasets.train.gt_size",
+            "gt_size: 18",
+            "gt_size must be a positive multiple of scale 4, got 18; use 16",
+        ),
+        (
+            "G",
+            {"train.gan_opt": {"type": "GANLoss", "gan_type": "vanilla"}},
+            "train.gan_opt",
+            "gan_opt:",
+            "GANLoss needs network_d, which these options lack; add one, such as network_d: {type: SRGANDiscriminator}",
+        ),
         # arguments
         (
             "G",

@@ -28,6 +28,8 @@ def test_five_and_five_are_ten(networks: str, update: str, pictures: Path, tmp_p
         changes["train.ema_decay"] = 0.9
     if networks == "GD":
         changes["train.accumulate"] = 2
+    if networks == "GDM":
+        changes["datasets.train.type"] = "DegradedImageDataset"
     if networks == "G":
         changes["datasets.val"] = {"name": "made", "dataroot_gt": str(pictures)}
         changes["val"] = {"val_freq": 5, "metrics": ["psnr"], "samples": 1}

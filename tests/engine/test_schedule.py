@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,15 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 from mvmsr.basicsr_shim import import_basicsr
-from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, cosine_restart, multi_step, warm_up
+from mvmsr.engine.schedule import (
+    SCHEDULES,
+    Schedule,
+    constant,
+    cosine_restart,
+    multi_step,
+    never_reached,
+    warm_up,
+)
 
 
 def _rates_of(make: Callable[[torch.optim.Optimizer], LRScheduler], count: int) -> list[float]:
@@ -118,3 +127,30 @@ def test_warm_up_by_hand() -> None:
 def test_what_schedules_refuse(make: Callable[[], Schedule], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("milestones", "periods", "warmup", "found"),
+    [
+        ((), (), -1, {}),
+        ((4, 10), (), 10, {}),
+        ((4, 11), (), -1, {"milestones": "11 lies beyond total_iter 10"}),
+        (
+            (20, 40),
+            (),
+            -1,
+            {"milestones": "20, 40 lie beyond total_iter 10, so the learning rate is not lowered there"},
+        ),
+        ((), (5, 5), -1, {}),
+        ((), (4, 4), -1, {"periods": "add up to 8, .* stays at eta_min for the last 2 iterations"}),
+        ((), (6, 6), -1, {"periods": "add up to 12, .* does not come down to eta_min"}),
+        ((), (), 11, {"warmup_iter": "11 is more than total_iter 10"}),
+    ],
+)
+def test_what_a_run_never_comes_to(
+    milestones: tuple[int, ...], periods: tuple[int, ...], warmup: int, found: dict[str, str]
+) -> None:
+    said = never_reached(milestones, periods, warmup, 10)
+    assert said.keys() == found.keys()
+    for key, message in found.items():
+        assert re.search(message, said[key])
