@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -52,6 +53,17 @@ def test_set_inside_and_restored_outside() -> None:
         with full_float32():
             assert _switches() == (False, "highest")
         assert _switches() == (False, "highest")
+    assert _switches() == (True, "high")
+
+
+def test_the_last_of_several_threads_restores() -> None:
+    first, last = full_float32(), full_float32()
+    first.__enter__()
+    with ThreadPoolExecutor(1) as other_thread:
+        other_thread.submit(last.__enter__).result()
+        first.__exit__(None, None, None)
+        assert _switches() == (False, "highest")
+        other_thread.submit(last.__exit__, None, None, None).result()
     assert _switches() == (True, "high")
 
 
