@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,39 +78,55 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "32")
 
 
+_float32_lock = threading.Lock()
+_float32_users = 0
+_float32_restore = ExitStack()
+
+
 @contextmanager
 def full_float32(wanted: bool = True) -> Iterator[None]:
     """While inside, a GPU multiplies float32 in float32, where training takes TF32 (10 of 23 bits) for its speed.
 
-    The switches are the whole process's. A backward pass follows those of its own time.
+    The switches are the whole process's: of several threads inside, the last one out restores them. A backward pass
+    follows those of its own time.
 
     Args:
         wanted: False leaves them as they are.
     """
-    cudnn: Any = torch.backends.cudnn
-    matmul = torch.backends.cuda.matmul
-    convolutions, products = False, ""
-    by_operation: list[tuple[Any, str]] = []
-    if wanted:
-        try:
-            convolutions, products = cudnn.allow_tf32, torch.get_float32_matmul_precision() if matmul.allow_tf32 else ""
-        except RuntimeError:  # the program uses PyTorch's switches of single operations; these cannot be read then
-            by_operation = [(switch, switch.fp32_precision) for switch in (cudnn.conv, matmul)]
+    global _float32_users
+    if not wanted:
+        yield
+        return
+    with _float32_lock:
+        if not _float32_users:
+            _switch_tf32_off(_float32_restore)
+        _float32_users += 1
     try:
-        for switch, _ in by_operation:
-            switch.fp32_precision = "ieee"
-        if convolutions:
-            cudnn.allow_tf32 = False
-        if products:
-            torch.set_float32_matmul_precision("highest")
         yield
     finally:
-        for switch, value in by_operation:
-            switch.fp32_precision = value
-        if convolutions:
-            cudnn.allow_tf32 = True
-        if products:
-            torch.set_float32_matmul_precision(products)
+        with _float32_lock:
+            _float32_users -= 1
+            if not _float32_users:
+                _float32_restore.close()
+
+
+def _switch_tf32_off(restore: ExitStack) -> None:
+    """Switch TF32 off; closing `restore` switches what was on before on again."""
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    try:
+        convolutions, products = cudnn.allow_tf32, torch.get_float32_matmul_precision() if matmul.allow_tf32 else ""
+    except RuntimeError:  # the program uses PyTorch's switches of single operations; these cannot be read then
+        for switch in (cudnn.conv, matmul):
+            restore.callback(setattr, switch, "fp32_precision", switch.fp32_precision)
+            switch.fp32_precision = "ieee"
+        return
+    if convolutions:
+        restore.callback(setattr, cudnn, "allow_tf32", True)
+        cudnn.allow_tf32 = False
+    if products:
+        restore.callback(torch.set_float32_matmul_precision, products)
+        torch.set_float32_matmul_precision("highest")
 
 
 def _has_mps() -> bool:

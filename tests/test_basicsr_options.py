@@ -359,3 +359,23 @@ def test_its_test_options_are_answered_with_a_command(tmp_path):
     with pytest.raises(PlanError, match="these are BasicSR's options") as caught:
         load_plan(path)
     assert command in str(caught.value)
+
+
+def test_its_test_options_with_low_quality_files_are_answered_with_a_command_for_each_set(tmp_path):
+    from mvmsr.benchmark.plan import PlanError, load_plan
+
+    path = tmp_path / "test.yml"
+    path.write_text(
+        "name: x\nmodel_type: SRModel\nscale: 4\npath: {pretrain_network_g: a.pth}\n"
+        "datasets:\n"
+        "  test_1: {name: Set5, dataroot_gt: d/Set5/GTmod12, dataroot_lq: d/Set5/LRbicx4}\n"
+        "  test_2: {name: Set14, dataroot_gt: d/Set14/GTmod12, dataroot_lq: d/Set14/LRbicx4}\n"
+        "  test_3: {dataroot_gt: d/BSD100}\n"
+    )
+    with pytest.raises(PlanError) as caught:
+        load_plan(path)
+    assert str(caught.value).splitlines()[1:] == [
+        "  mvmsr test --method a.pth --set-names d/Set5/GTmod12 --lq d/Set5/LRbicx4 --scale 4",
+        "  mvmsr test --method a.pth --set-names d/Set14/GTmod12 --lq d/Set14/LRbicx4 --scale 4",
+        "  mvmsr test --method a.pth --set-names d/BSD100 --scale 4",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from mvmsr.archs import NMD
 from mvmsr.hardware import full_float32
 from mvmsr.inference import Restorer, Upscaler
+from mvmsr.metrics import build_metric, make_protocol
+from mvmsr.metrics.lpips_metric import LpipsDistance
+from mvmsr.metrics.pyiqa_metric import Pyiqa
 
 Switches = tuple[bool, str]
 
@@ -46,12 +50,35 @@ class _Watching(nn.Module):
         return lq
 
 
+class _Noting(nn.Module):
+    """The score 0.5 of any two pictures, and a note of the switches at that time."""
+
+    def __init__(self, seen: list[Switches]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
+        self.seen.append(_switches())
+        return torch.tensor(0.5)
+
+
 def test_set_inside_and_restored_outside() -> None:
     with full_float32():
         assert _switches() == (False, "highest")
         with full_float32():
             assert _switches() == (False, "highest")
         assert _switches() == (False, "highest")
+    assert _switches() == (True, "high")
+
+
+def test_the_last_of_several_threads_restores() -> None:
+    first, last = full_float32(), full_float32()
+    first.__enter__()
+    with ThreadPoolExecutor(1) as other_thread:
+        other_thread.submit(last.__enter__).result()
+        first.__exit__(None, None, None)
+        assert _switches() == (False, "highest")
+        other_thread.submit(last.__exit__, None, None, None).result()
     assert _switches() == (True, "high")
 
 
@@ -104,5 +131,35 @@ def test_the_naturalness_discriminator() -> None:
     seen: list[Switches] = []
     network.features.register_forward_hook(lambda *_: seen.append(_switches()))
     network(torch.rand(1, 3, 16, 16)).sum().backward()
+    assert seen == [(False, "highest")]
+    assert _switches() == (True, "high")
+
+
+class _WatchedDistance(LpipsDistance):
+    """LPIPS with another network."""
+
+    name, net, title, smallest_side = "watched", "none", "Watched", {"none": 1}
+
+    def __init__(self, network: nn.Module) -> None:
+        self.device, self.network = torch.device("cpu"), network
+
+
+def test_lpips_and_its_like() -> None:
+    seen: list[Switches] = []
+    metric = _WatchedDistance(_Noting(seen))
+    picture = np.zeros((8, 8, 3), np.uint8)
+    assert metric(picture, picture, make_protocol("y", 4)) == 0.5
+    assert seen == [(False, "highest")]
+    assert _switches() == (True, "high")
+
+
+def test_metrics_of_pyiqa() -> None:
+    pytest.importorskip("pyiqa")
+    seen: list[Switches] = []
+    metric = build_metric("pyiqa:psnr", device="cpu")
+    assert isinstance(metric, Pyiqa)
+    metric.network = _Noting(seen)
+    picture = np.zeros((8, 8, 3), np.uint8)
+    assert metric(picture, picture, make_protocol("y", 4)) == 0.5
     assert seen == [(False, "highest")]
     assert _switches() == (True, "high")

@@ -1,4 +1,4 @@
-"""BasicSR's test options are another program's; what they ask for is said as a command of ours."""
+"""BasicSR's test options are another program's; what they ask for is said as commands of ours."""
 
 from __future__ import annotations
 
@@ -7,28 +7,33 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def equivalent_command(values: Mapping[str, Any]) -> str | None:
-    """The `mvmsr test` that does what BasicSR's test options ask for, or None where they are no such options.
+def equivalent_commands(values: Mapping[str, Any]) -> list[str]:
+    """The `mvmsr test`s that do what BasicSR's test options ask for; none where they are no such options.
 
-    It makes the low-quality pictures anew, and crops borders as its protocol does.
+    Sets with low-quality files have a command each, the others share one that makes theirs anew. Borders are cropped
+    as the protocol does.
     """
     sets = values.get("datasets")
     if "model_type" not in values or not isinstance(sets, Mapping):
-        return None
+        return []
     tests = [spec for key, spec in sets.items() if str(key).startswith("test") and isinstance(spec, Mapping)]
-    folders = [str(spec["dataroot_gt"]) for spec in tests if spec.get("dataroot_gt")]
+    tests = [spec for spec in tests if spec.get("dataroot_gt")]
+    paired = [spec for spec in tests if spec.get("dataroot_lq")]
+    others = [str(spec["dataroot_gt"]) for spec in tests if spec not in paired]
+    sources = [[str(spec["dataroot_gt"]), "--lq", str(spec["dataroot_lq"])] for spec in paired]
+    if others or not paired:
+        sources.append(others or ["FOLDER"])
     path, val = _section(values, "path"), _section(values, "val")
     metrics = [spec for spec in _section(val, "metrics").values() if isinstance(spec, Mapping) and "type" in spec]
     names = [str(spec["type"]).removeprefix("calculate_") for spec in metrics]
     compared = [spec for spec in metrics if spec["type"] in ("calculate_psnr", "calculate_ssim")]
-    words = ["mvmsr", "test", "--method", str(path.get("pretrain_network_g") or "WEIGHTS"), "--set-names"]
-    words += folders or ["FOLDER"]
-    words += ["--scale", str(values.get("scale", 4))]
+    begin = ["mvmsr", "test", "--method", str(path.get("pretrain_network_g") or "WEIGHTS"), "--set-names"]
+    end = ["--scale", str(values.get("scale", 4))]
     if names:
-        words += ["--metrics", *dict.fromkeys(names)]
+        end += ["--metrics", *dict.fromkeys(names)]
     if compared:
-        words += ["--protocol", "y_float" if compared[0].get("test_y_channel") else "rgb"]
-    return shlex.join(words)
+        end += ["--protocol", "y_float" if compared[0].get("test_y_channel") else "rgb"]
+    return [shlex.join([*begin, *source, *end]) for source in sources]
 
 
 def _section(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from mvmsr.data.image_io import read_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair, LayoutError, find_pairs, resolve_dataroot
 
-LqSource = Literal["make", "file"]
 MODCROP = 11
 """Pixels of `gt` at most that a cut to multiples of 12 takes away, as of the benchmark sets that fit x2, x3 and x4."""
 
@@ -76,21 +74,21 @@ class ImageSet:
 
 
 def load_image_set(
-    name_or_path: str | Path, data_root: str | Path | None = None, scale: int = 4, lq: LqSource = "make"
+    name_or_path: str | Path, data_root: str | Path | None = None, scale: int = 4, lq: str = "make"
 ) -> ImageSet:
     """The set in a folder, or of that name below `data_root` (see `resolve_dataroot`).
 
     Args:
-        lq: make the low-quality pictures from the originals, or take the files that come with the set.
+        lq: `make` the low-quality pictures from the originals, take the `file`s that come with the set, or those of
+            the folder that is given here.
 
     Raises:
         LayoutError: the folder is missing, holds no pictures, or has no low-quality files and `lq` is `file`.
-        ValueError: an unknown `lq`.
+        ValueError: `lq` is neither of the two words nor a folder.
     """
-    if lq not in get_args(LqSource):
-        raise ValueError(f"lq is {lq!r}; use 'make' (bicubic from the originals) or 'file' (those of the set)")
+    low = None if lq in ("make", "file") else _low_folder(lq, data_root)
     root = resolve_dataroot(name_or_path, data_root)
-    pairs = find_pairs(root, None, scale, gt_only=lq == "make")
+    pairs = find_pairs(root, low, scale, gt_only=lq == "make")
     name = Path(name_or_path).name or root.name
     if not pairs:
         raise LayoutError(f"{root} holds no images")
@@ -100,6 +98,14 @@ def load_image_set(
             "use lq: make to have them made"
         )
     return ImageSet(name, tuple(pairs), scale)
+
+
+def _low_folder(lq: str, data_root: str | Path | None) -> Path:
+    try:
+        return resolve_dataroot(lq, data_root)
+    except LayoutError as error:
+        words = "'make' (bicubic from the originals), 'file' (those of the set) or a folder of low-quality images"
+        raise ValueError(f"lq is {lq!r}; use {words}") from error
 
 
 def _keep(cache: dict[str, np.ndarray], name: str, picture: np.ndarray, limit_mib: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mvmsr.benchmark.basicsr_test_options import equivalent_command
+from mvmsr.benchmark.basicsr_test_options import equivalent_commands
 from mvmsr.config.errors import OptionsError
 from mvmsr.config.kinds import other_command
 from mvmsr.config.yaml_source import read_yaml, shown
@@ -30,7 +30,7 @@ class Plan:
         crop_border: another border than the protocol's.
         scale: magnification.
         data_root: folder of the sets; else $MVMSR_DATA_ROOT, else `datasets`.
-        lq: `make` the low-quality pictures, or take the `file`s of the set.
+        lq: `make` the low-quality pictures, take the `file`s of the set, or those of a folder.
         out: folder for results.json, results.csv and results.md.
         save_images: also write every restored picture below `out`/images; None: the command does with `out`.
         device, precision: of the models and of LPIPS.
@@ -70,6 +70,8 @@ class Plan:
             raise PlanError("out is an empty name; is a variable of the shell not set?")
         if self.save_images and not self.out:
             raise PlanError("save_images needs out, the folder to write to")
+        if self.lq not in ("make", "file") and len(self.sets) > 1:
+            raise PlanError(f"lq is {self.lq!r}, the low-quality images of one set; name one set, or use make or file")
         if self.workers < 0:
             raise PlanError(f"workers is {self.workers}; give a number of threads, or auto")
 
@@ -97,8 +99,8 @@ def load_plan(path: str | Path) -> Plan:
         raise PlanError(str(error)) from error
     if wrong := other_command(values, "test", Path(path)):
         raise PlanError(f"{path}: {wrong}")
-    if (command := equivalent_command(values)) is not None:
-        raise PlanError(f"{path}: these are BasicSR's options; for a file of its tests use\n  {command}")
+    if commands := "\n".join(f"  {command}" for command in equivalent_commands(values)):
+        raise PlanError(f"{path}: these are BasicSR's options; for a file of its tests use\n{commands}")
     try:
         return make_plan(values)
     except PlanError as error:

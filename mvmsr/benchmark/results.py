@@ -49,7 +49,7 @@ def make_results(
     Args:
         failures: methods or sets as a whole that could not be used; failed pictures are added from `scores`.
         methods: names, sources, checksums and costs.
-        lq: whether the low-quality pictures were made or read.
+        lq: `make` or `file`, for low-quality pictures that were made or read, or the folder that they were read from.
         precision: what the methods computed in, as `bf16-mixed`; never `auto`, which means another one elsewhere.
     """
     scores = list(scores)

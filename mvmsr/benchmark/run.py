@@ -39,8 +39,8 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
         ProtocolError, RegistryError, ValueError: an unknown protocol, metric or device.
     """
     protocol = make_protocol(plan.protocol, plan.scale, plan.crop_border)
-    if protocol.luma_first and plan.lq == "file":
-        raise PlanError(f"protocol {plan.protocol!r} makes its own low-quality luma; it cannot take lq: file")
+    if protocol.luma_first and plan.lq != "make":
+        raise PlanError(f"protocol {plan.protocol!r} makes its own low-quality luma; it cannot take lq: {plan.lq}")
     device = pick_device(plan.device)
     metrics, missing = build_metrics(plan.metrics, device=str(device), weights_dir=plan.weights_dir)
     failures: list[dict[str, str | None]] = []
@@ -114,7 +114,7 @@ def _sets(plan: Plan, failures: list[dict[str, str | None]]) -> list[ImageSet]:
     sets: dict[str, ImageSet] = {}
     for name in plan.sets:
         try:
-            image_set = load_image_set(name, plan.data_root, plan.scale, plan.lq)  # type: ignore[arg-type]
+            image_set = load_image_set(name, plan.data_root, plan.scale, plan.lq)
         except LayoutError as error:
             failures.append({"method": None, "set": name, "image": None, "why": f"{error}{comma_hint(name)}"})
             continue

@@ -73,7 +73,8 @@ def grids(results: Results, widest: int = WIDEST) -> Iterator[Grid]:
 def title_of(results: Results) -> str:
     """The protocol in one line."""
     fields = {key: value for key, value in results["protocol"].items() if key in Protocol.__dataclass_fields__}
-    lq = "made" if results["protocol"].get("lq", "make") == "make" else "the set's files"
+    lq = results["protocol"].get("lq", "make")
+    lq = {"make": "made", "file": "the set's files"}.get(lq, f"the files of {lq}")
     computed = f"; computed in {precision_name(results['precision'])}" if "precision" in results else ""
     return f"Protocol {Protocol(**fields).describe()}; low quality: {lq}{computed}"
 

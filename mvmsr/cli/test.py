@@ -72,7 +72,11 @@ def command(
     scale: Annotated[Optional[int], typer.Option(help="Upscaling factor.", show_default="4")] = None,  # noqa: UP045
     lq: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="make: create the low-quality images with MATLAB's bicubic; file: use each set's own."),
+        typer.Option(
+            help="make: create the low-quality images with MATLAB's bicubic; file: use each set's own; or a folder of "
+            "them.",
+            show_default="make",
+        ),
     ] = None,
     device: Annotated[Optional[str], typer.Option(help="auto, cuda, mps or cpu.")] = None,  # noqa: UP045
     precision: Annotated[

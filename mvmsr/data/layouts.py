@@ -128,8 +128,7 @@ def recognise(root: str | Path, scale: int = 4) -> Layout:
     if not root.is_dir():
         raise LayoutError(f"{root} is not a folder; give the folder of a data set")
     if (selfexsr := root / f"image_SRF_{scale}").is_dir():
-        has_low = any(image.stem.endswith("_LR") for image in list_images(selfexsr))
-        return Layout("SelfExSR (image_SRF_N)", selfexsr, selfexsr if has_low else None, suffixes=True)
+        return _selfexsr(selfexsr, list_images(selfexsr), scale)
     for high in sorted(root.glob("*_HR")):
         base = high.name.removesuffix("_HR")  # DIV2K_train, DIV2K_valid, Flickr2K; "train" sorts before "valid"
         if high.is_dir():
@@ -146,16 +145,43 @@ def recognise(root: str | Path, scale: int = 4) -> Layout:
     if images:
         stems = [image.stem for image in images]
         only_two = all(stem.endswith(("_HR", "_LR")) for stem in stems) and any(stem.endswith("_HR") for stem in stems)
-        if only_two or any(stem.endswith(f"_SRF_{scale}_HR") for stem in stems):  # it has other methods' results too
-            has_low = any(stem.endswith("_LR") for stem in stems)
-            return Layout("SelfExSR (*_HR, *_LR)", root, root if has_low else None, suffixes=True)
+        if only_two or any(re.search(r"_SRF_\d+_HR$", stem) for stem in stems):  # it has other methods' results too
+            return _selfexsr(root, images, scale)
         return Layout("folder of images", root)
+    others = sorted(filter(Path.is_dir, root.glob("image_SRF_*")), key=lambda folder: natural_key(folder.name))
+    if others:  # originals are cut to multiples of their folder's scale: the first one's are cut least
+        return _selfexsr(others[0], list_images(others[0]), scale)
     there = ", ".join(sorted(entry.name for entry in root.iterdir())[:10]) or "nothing"
     raise LayoutError(
         f"{root} holds no images and no layout known for x{scale} "
         f"(image_SRF_{scale}, *_HR with *_LR_bicubic/X{scale}, GTmod12 with LRbicx{scale}, "
         f"HR with LR_bicubic/X{scale}); it holds: {there}"
     )
+
+
+def _selfexsr(folder: Path, images: list[Path], scale: int) -> Layout:
+    has_low = any(_is_low(image.stem, scale) for image in images)
+    title = folder.name if folder.name.startswith("image_SRF_") else "*_HR, *_LR"
+    return Layout(f"SelfExSR ({title})", folder, folder if has_low else None, suffixes=True)
+
+
+def _is_low(stem: str, scale: int) -> bool:
+    """Whether a name of SelfExSR's is that of a low-quality picture, and of no other scale."""
+    return stem.endswith("_LR") and _srf(stem) in (None, scale)
+
+
+def _srf(stem: str) -> int | None:
+    """The scale in a name of SelfExSR's: 4 in `img_001_SRF_4_HR`."""
+    found = re.search(r"_SRF_(\d+)_(HR|LR)$", stem)
+    return int(found[1]) if found else None
+
+
+def _originals(files: list[Path], scale: int) -> list[Path]:
+    """SelfExSR's originals: those of the scale, else those of the smallest, which are cut least."""
+    high = [path for path in files if path.stem.endswith("_HR")]
+    scales = {number for path in high if (number := _srf(path.stem)) is not None}
+    chosen = scale if scale in scales else min(scales, default=scale)
+    return [path for path in high if _srf(path.stem) in (None, chosen)]
 
 
 def find_pairs(
@@ -188,14 +214,14 @@ def find_pairs(
         lq_root = None if gt_only else layout.lq
     high = _from_meta(layout.gt, Path(meta_info_file)) if meta_info_file else list_images(layout.gt)
     if layout.suffixes:
-        high = [path for path in high if path.stem.endswith("_HR")]
+        high = _originals(high, scale)
     _refuse_twins(high, layout.gt)
     if lq_root is None:
-        return [ImagePair(_name(path, layout, scale), path, None) for path in high]
+        return [ImagePair(_name(path, layout), path, None) for path in high]
 
     low = {path.stem: path for path in list_images(lq_root)}
     if layout.suffixes and lq_root == layout.gt:
-        low = {stem: path for stem, path in low.items() if stem.endswith("_LR")}
+        low = {stem: path for stem, path in low.items() if _is_low(stem, scale)}
     pairs, missing, used = [], [], set()
     for path in high:
         wanted = _low_stems(path.stem, filename_tmpl, scale)
@@ -204,7 +230,7 @@ def find_pairs(
             missing.append(f"{path.name} (looked for {' or '.join(wanted)})")
         else:
             used.add(stem)
-            pairs.append(ImagePair(_name(path, layout, scale), path, low[stem]))
+            pairs.append(ImagePair(_name(path, layout), path, low[stem]))
     extra = [] if meta_info_file else [path.name for stem, path in low.items() if stem not in used]
     if missing or extra:
         raise LayoutError(_unpaired(layout.gt, lq_root, missing, extra))
@@ -226,8 +252,8 @@ def _low_stems(stem: str, template: str, scale: int) -> list[str]:
     return stems
 
 
-def _name(path: Path, layout: Layout, scale: int) -> str:
-    return path.stem.removesuffix("_HR").removesuffix(f"_SRF_{scale}") if layout.suffixes else path.stem
+def _name(path: Path, layout: Layout) -> str:
+    return re.sub(r"(_SRF_\d+)?_HR$", "", path.stem) if layout.suffixes else path.stem
 
 
 def _from_meta(folder: Path, meta: Path) -> list[Path]:

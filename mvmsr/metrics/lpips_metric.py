@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mvmsr.hardware import pick_device
+from mvmsr.hardware import full_float32, pick_device
 from mvmsr.metrics.metric import Metric, same_size
 from mvmsr.metrics.protocol import Protocol
 from mvmsr.pretrained import locate
@@ -47,7 +47,7 @@ class LpipsDistance(Metric):
         sr, gt = same_size(self.name, sr, gt)
         if self.limitation(sr.shape[0], sr.shape[1], protocol) is not None:
             return float("nan")
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32():
             return float(self.network(to_signed(sr).to(self.device), to_signed(gt).to(self.device)))
 
     def limitation(self, height: int, width: int, protocol: Protocol) -> str | None:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvmsr.hardware import pick_device
+from mvmsr.hardware import full_float32, pick_device
 from mvmsr.metrics.build import PYIQA_PREFIX as PREFIX
 from mvmsr.metrics.metric import Metric, same_size
 from mvmsr.metrics.protocol import Protocol
@@ -71,7 +71,7 @@ class Pyiqa(Metric):
         pictures = same_size(self.name, sr, gt) if self.needs_gt else (sr,)
         tensors = [_to_tensor(picture).to(self.device) for picture in pictures]
         try:
-            with torch.no_grad():
+            with torch.no_grad(), full_float32():
                 score = self.network(*tensors)
         except (AssertionError, IndexError, RuntimeError, ValueError) as error:
             logger.warning("%s cannot score an image of %dx%d: %s", self.name, sr.shape[1], sr.shape[0], error)

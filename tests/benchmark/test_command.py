@@ -121,6 +121,7 @@ def test_allow_missing(data_root: Path, tmp_path: Path, monkeypatch: pytest.Monk
         (("--save-images",), "save_images needs out"),
         (("--device", "abacus"), "device 'abacus' is unknown"),
         (("--lq", "maek"), "use 'make'"),
+        (("--set-names", "B", "--lq", "low"), "the low-quality images of one set; name one set"),
         (("--protocol", "y_only", "--lq", "file"), "cannot take lq: file"),
     ],
 )

@@ -66,6 +66,15 @@ def test_making_low_quality_asks_for_no_files(tmp_path: Path) -> None:
         load_image_set("Mine", tmp_path, lq="file")
 
 
+def test_low_quality_files_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "GTmod12" / "a.png", picture(0, 28, 40))
+    write_rgb(tmp_path / "blurry" / "ax4.png", picture(1, 7, 10))
+    image_set = load_image_set("GTmod12", data_root=tmp_path, lq="blurry")
+    assert np.array_equal(image_set.load(image_set.pairs[0])[0], picture(1, 7, 10))
+    with pytest.raises(ValueError, match=r"lq is 'blury'; use 'make' .* or a folder"):
+        load_image_set("GTmod12", data_root=tmp_path, lq="blury")
+
+
 def test_refusals(tmp_path: Path) -> None:
     write_rgb(tmp_path / "plain" / "a.png", picture(0))
     with pytest.raises(LayoutError, match=r"1 of 1 images in .* have no low-quality file, a first"):
@@ -73,7 +82,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="no data at 'absent'"):
         load_image_set("absent", data_root=tmp_path)
     with pytest.raises(ValueError, match="use 'make'"):
-        load_image_set("plain", data_root=tmp_path, lq="maek")  # type: ignore[arg-type]
+        load_image_set("plain", data_root=tmp_path, lq="maek")
     folder = tmp_path / "image_SRF_4"
     write_rgb(folder / "x_SRF_4_HR.png", picture(0, 28, 40))
     write_rgb(folder / "x_SRF_4_LR.png", picture(1, 7, 11))

@@ -74,6 +74,27 @@ def test_known_layouts(tmp_path: Path, files: list[str], title: str, expected: t
     assert (pair.name, pair.gt.relative_to(tmp_path).as_posix(), low) == expected
 
 
+@pytest.mark.parametrize("folder", [".", "image_SRF_4"])
+def test_originals_of_another_scale_serve_without_its_low_quality_files(tmp_path: Path, folder: str):
+    names = [f"image_SRF_4/img_{n}_SRF_4_{kind}.png" for n in (1, 2) for kind in ("HR", "LR", "glasner")]
+    touch(tmp_path, *names, "image_SRF_8/img_1_SRF_8_HR.png")
+    assert recognise(tmp_path / folder, 2).title == "SelfExSR (image_SRF_4)"
+    pairs = find_pairs(tmp_path / folder, scale=2)
+    assert [(pair.name, pair.gt.name, pair.lq) for pair in pairs] == [
+        ("img_1", "img_1_SRF_4_HR.png", None),
+        ("img_2", "img_2_SRF_4_HR.png", None),
+    ]
+    touch(tmp_path, "GTmod12/baby.png")
+    assert recognise(tmp_path, 2).title.startswith("BasicSR")
+
+
+def test_originals_of_several_scales_in_one_folder(tmp_path: Path):
+    touch(tmp_path, *[f"a_SRF_{n}_{kind}.png" for n in (2, 4) for kind in ("HR", "LR")])
+    for scale, number, low in ((2, 2, "a_SRF_2_LR.png"), (4, 4, "a_SRF_4_LR.png"), (3, 2, None)):
+        (pair,) = find_pairs(tmp_path, scale=scale)
+        assert (pair.name, pair.gt.name, pair.lq and pair.lq.name) == ("a", f"a_SRF_{number}_HR.png", low)
+
+
 def test_two_explicit_folders_with_a_template(tmp_path: Path):
     touch(tmp_path, "hr/a.png", "hr/b.png", "lr/a_small.jpg", "lr/b_small.jpg")
     pairs = find_pairs(tmp_path / "hr", tmp_path / "lr", filename_tmpl="{}_small")
