@@ -90,12 +90,16 @@ class Source:
     overridden: set[Keys] = field(default_factory=set, compare=False)
 
     def where(self, keys: Keys) -> str:
-        """`file:line` of the key, or of its nearest ancestor that was written down."""
+        """`file:line` or `--set KEY` of the key, or of its nearest ancestor that was written down.
+
+        A section that only a `--set` of a key within it has made was written there.
+        """
         for length in range(len(keys), 0, -1):
-            if keys[:length] in self.overridden:
-                return f"--set {'.'.join(keys[:length])}"
-            if keys[:length] in self.lines:
-                return f"{self.path}:{self.lines[keys[:length]]}"
+            above = keys[:length]
+            if above in self.lines:
+                return f"{self.path}:{self.lines[above]}"
+            if within := [k for k in self.overridden if k[:length] == above]:
+                return f"--set {'.'.join(min(within))}"
         return self.path
 
     def problem(self, keys: Keys, message: str) -> Problem:
