@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import resource
 import subprocess
 import sys
@@ -144,6 +145,18 @@ def test_basicsr_is_imported_behind_one_door() -> None:
         if item.module.split(".")[0] == "basicsr" or item.module.endswith("import_basicsr")
     }
     assert doors <= {"mvmsr/basicsr_shim.py"}
+
+
+def test_the_engine_holds_no_formula_of_a_loss() -> None:
+    names = re.compile(r"\w*(_loss|cross_entropy\w*|softplus|logsigmoid|relu)")
+    written = [
+        f"{_name(path)}:{node.lineno}: {ast.unparse(node)}"
+        for path in FILES
+        if path.is_relative_to(ROOT / "mvmsr" / "engine")
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Attribute) and names.fullmatch(node.attr)
+    ]
+    assert written == []
 
 
 def test_a_file_is_one_idea() -> None:

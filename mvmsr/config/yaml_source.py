@@ -87,26 +87,29 @@ class Source:
 
     path: str = field(compare=False)
     lines: dict[Keys, int] = field(default_factory=dict, compare=False)
-    overridden: dict[Keys, Keys] = field(default_factory=dict, compare=False)
-    """Keys that come from the command line, and the key of the `--set` that brought them."""
+    overridden: set[Keys] = field(default_factory=set, compare=False)
 
     def where(self, keys: Keys) -> str:
-        """`file:line` of the key, or of its nearest ancestor that was written down."""
+        """`file:line` or `--set KEY` of the key, or of its nearest ancestor that was written down.
+
+        A section that only a `--set` of a key within it has made was written there.
+        """
         for length in range(len(keys), 0, -1):
-            if keys[:length] in self.overridden:
-                return f"--set {'.'.join(self.overridden[keys[:length]])}"
-            if keys[:length] in self.lines:
-                return f"{self.path}:{self.lines[keys[:length]]}"
+            above = keys[:length]
+            if above in self.lines:
+                return f"{self.path}:{self.lines[above]}"
+            if within := [k for k in self.overridden if k[:length] == above]:
+                return f"--set {'.'.join(min(within))}"
         return self.path
 
     def problem(self, keys: Keys, message: str) -> Problem:
         """A problem with the value at `keys`."""
         return Problem(self.where(keys), ".".join(keys), message)
 
-    def override(self, keys: Keys, by: Keys) -> None:
-        """From now on the value at `keys`, with all that is below it, comes from the command line's `--set` of `by`."""
+    def override(self, keys: Keys) -> None:
+        """From now on the value at `keys`, with all that is below it, comes from the command line."""
         self.lines = {k: line for k, line in self.lines.items() if k[: len(keys)] != keys}
-        self.overridden = {k: v for k, v in self.overridden.items() if k[: len(keys)] != keys} | {keys: by}
+        self.overridden = {k for k in self.overridden if k[: len(keys)] != keys} | {keys}
 
 
 def write_yaml(values: Mapping[str, Any]) -> str:
@@ -263,13 +266,12 @@ def apply_override(values: dict[str, Any], assignment: str, source: Source) -> N
     for depth, key in enumerate(keys[:-1], start=1):
         if target.get(key) is None:
             target[key] = {}
-            source.override(keys[:depth], by=keys)
         if not isinstance(target[key], dict):
             message = f"is the value {shown(target[key])}, not a section that could hold {keys[depth]}"
             raise OptionsError([Problem(f"--set {assignment}", ".".join(keys[:depth]), message)])
         target = target[key]
     target[keys[-1]] = value
-    source.override(keys, by=keys)
+    source.override(keys)
 
 
 def shown(value: Any, length: int = 100) -> str:

@@ -14,7 +14,6 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from mvmsr.atomic import write_whole
@@ -41,6 +40,7 @@ from mvmsr.engine.state import load_optimizer
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.hardware import Precision, pick_channels_last, pick_device, pick_precision
 from mvmsr.inference.weights import save_weights
+from mvmsr.losses.naturalness import discrimination_loss
 from mvmsr.registry import ARCHS, RegistryError
 
 log = logging.getLogger(__name__)
@@ -191,10 +191,9 @@ def nmd_loss(run: NMDRun, batch: Batch) -> tuple[Tensor, Tensor]:
             gt[2 * quarter :],
         ]
     )
-    natural = torch.zeros(len(inputs), 1, device=run.device)
-    natural[2 * quarter :] = 1
+    is_natural = (torch.arange(len(inputs), device=run.device) >= 2 * quarter)[:, None]
     logits = run.network(inputs).float()
-    return F.binary_cross_entropy_with_logits(logits, natural), ((logits > 0) == (natural > 0)).float().mean()
+    return discrimination_loss(logits, is_natural), ((logits > 0) == is_natural).float().mean()
 
 
 def accuracies(run: NMDRun) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""NatSR's naturalness loss: how unnatural a frozen discriminator of natural pictures finds the generator's."""
+"""NatSR's natural manifold discriminator: what it learns by, and the loss of pictures that it finds unnatural."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mvmsr.losses.adversarial import check_logits
 from mvmsr.losses.term import Term
@@ -29,6 +30,27 @@ def naturalness_loss(logits: Tensor) -> Tensor:
     """
     check_logits(logits=logits)
     return -torch.log(torch.sigmoid(logits) + _EPS).mean()
+
+
+def discrimination_loss(logits: Tensor, is_natural: Tensor) -> Tensor:
+    """The discriminator's mean cross entropy: softplus(-l) of natural pictures, softplus(l) of others; a scalar.
+
+    >>> discrimination_loss(torch.tensor([[0.0], [0.0]]), torch.tensor([[True], [False]]))  # log 2
+    tensor(0.6931)
+
+    Args:
+        logits: (N, ...).
+        is_natural: bool, of the same shape.
+
+    Raises:
+        ValueError: no logits, or unequal shapes.
+
+    Source: Soh et al., CVPR 2019, section 3.2
+    """
+    check_logits(logits=logits)
+    if is_natural.shape != logits.shape:
+        raise ValueError(f"expected is_natural of shape {tuple(logits.shape)}, got {tuple(is_natural.shape)}")
+    return F.binary_cross_entropy_with_logits(logits, is_natural.to(logits.dtype))
 
 
 @LOSSES.register()

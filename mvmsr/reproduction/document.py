@@ -30,7 +30,7 @@ _FEWER_SEEDS = "A mean marked [n of N seeds] is over the seeds that are trained;
 _BICUBIC = "The paper's bicubic row was measured on luma"
 _SEEDS = (
     "A difference is called beyond chance where the 95 % interval over the images leaves out zero and the means over "
-    "the seeds differ by more than twice the standard error, sqrt(s_a²/n_a + s_b²/n_b)."
+    "the seeds, where a row has several, differ by more than twice the standard error, sqrt(s_a²/n_a + s_b²/n_b)."
 )
 _COLUMNS_OF = {PAPER: (*METRICS, "st_lpips"), LUMA: ("psnr", "ssim")}
 

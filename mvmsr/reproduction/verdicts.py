@@ -98,8 +98,14 @@ class Judgement:
         }
 
     def _seeds(self) -> str:
-        several = any(comparison.seeds_error is not None for comparison in self.comparisons)
-        return " and over the seeds (two standard errors)" if several else ""
+        met = [comparison for comparison in self.comparisons if comparison.met]
+        several = [comparison for comparison in met if comparison.seeds_error is not None]
+        if not several:
+            return ""
+        if len(several) == len(met):
+            return " and over the seeds (two standard errors)"
+        sure = sum(comparison.beyond_chance for comparison in several)
+        return f", {sure} of these also over the seeds (two standard errors; the others have one seed)"
 
     def _lacks(self, row: str, condition: Condition) -> bool:
         return condition.metric not in self.means.get(row, {}).get(condition.set, {})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mvmsr.archs import NMD
-from mvmsr.losses.naturalness import NaturalnessLoss, naturalness_loss
+from mvmsr.losses.naturalness import NaturalnessLoss, discrimination_loss, naturalness_loss
 
 
 class Brightness(nn.Module):
@@ -68,3 +68,15 @@ def test_asks_for_the_pictures_alone() -> None:
 def test_refuses_no_logits() -> None:
     with pytest.raises(ValueError, match=r"expected logits of shape \(N, ...\) with N > 0, got \(0, 1\)"):
         naturalness_loss(torch.zeros(0, 1))
+
+
+def test_what_the_discriminator_learns_by_equals_a_loop() -> None:
+    logits = torch.randn(6, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    natural = [False, True, True, False, True, True]
+    loop = [
+        math.log1p(math.exp(-x if is_one else x)) for x, is_one in zip(logits.flatten().tolist(), natural, strict=True)
+    ]
+    loss = discrimination_loss(logits, torch.tensor(natural)[:, None])
+    assert loss.item() == pytest.approx(sum(loop) / 6, rel=1e-12)
+    with pytest.raises(ValueError, match=r"expected is_natural of shape \(6, 1\), got \(6,\)"):
+        discrimination_loss(logits, torch.tensor(natural))

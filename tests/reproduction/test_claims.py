@@ -131,6 +131,17 @@ def test_a_difference_within_the_spread_of_seeds_is_not_beyond_chance() -> None:
     assert one.high == pytest.approx(0.99)
 
 
+def test_a_verdict_says_how_many_differences_seeds_bear_out_where_rows_have_one() -> None:
+    scores = _scores("table3", ("psnr", "ssim"), spread=0.0)
+    for row in ("srresnet_gan", "srresnet_mvm"):
+        for metrics in scores[row].values():
+            for metric, score in metrics.items():
+                metrics[metric] = replace(score, deviation=1e-5, seeds=2)
+    text = judge_claim(claims_of("table3")[0], scores).text
+    assert "24 of them beyond chance over the images (95 %, paired bootstrap), 8 of these also over the seeds" in text
+    assert text.endswith("(two standard errors; the others have one seed)")
+
+
 def test_a_verdict_names_its_exceptions_and_what_it_waits_for() -> None:
     scores = _scores("table5", ("psnr", "ssim", "niqe"), spread=0.0)
     (ssim,) = (claim for claim in claims_of("table5") if claim.key == "ssim")
