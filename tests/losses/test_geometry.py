@@ -109,6 +109,17 @@ def test_squared_distances_survive_a_large_common_offset() -> None:
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-12)
 
 
+def test_squared_distances_survive_an_offset_that_fills_the_precision_of_their_squares() -> None:
+    a, offset = sets()[0], 2.0**20
+    torch.testing.assert_close(squared_distances(a + offset, a + offset), squared_distances(a, a), rtol=0, atol=1e-8)
+
+
+def test_squared_distances_are_never_negative() -> None:
+    """Of a point from itself, rounding leaves about -1e-15 where the matrix product sums in another order."""
+    a = sets(rows=64, width=50)[0]
+    assert (squared_distances(a, a) >= 0).all()
+
+
 def test_squared_distances_are_exact_under_autocast() -> None:
     a, b = sets(dtype=torch.float32)
     plain = squared_distances(a, b)
