@@ -83,6 +83,8 @@ def test_health_equals_loops(seed: int, rows: int, width: int) -> None:
     a, b = sets(seed, rows, width)
     found = health(a, b)
     assert {k: v.item() for k, v in found.items()} == pytest.approx(naive(a, b), rel=1e-6, abs=2e-6)
+    swapped = {k: v.item() for k, v in health(b, a).items()}  # the wider set comes second
+    assert swapped == pytest.approx(naive(b, a), rel=1e-6, abs=2e-6)
     assert all(value.shape == () and not value.requires_grad for value in found.values())
 
 
@@ -132,6 +134,12 @@ def test_hausdorff_equals_scipy() -> None:
     a, b = sets(rows=20)
     expected = max(directed(a.numpy(), b.numpy())[0], directed(b.numpy(), a.numpy())[0])
     assert hausdorff_distance(a, b).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_hausdorff_survives_a_large_common_offset() -> None:
+    """For more than 25 points PyTorch's distances are by default made of products, which here lose all digits."""
+    a, b = (100 + 0.01 * x.float() for x in sets(rows=40))
+    assert hausdorff_distance(a, b).item() == pytest.approx(hausdorff_distance(a.double(), b.double()).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["d_p", "d_c", "d_g", "d_h", "diam2_gt", "diam2_sr"])
