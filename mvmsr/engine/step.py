@@ -63,7 +63,6 @@ class View:
         images: the batch.
         sr: the generator's output, attached to its graph or not, as the update needs it.
         shuffle: makes the step's two permutations of range(N), the same ones in every view and process.
-        gt_needs_grad: whether parameters are to learn from what they make of `gt`; else `gt` passes without a graph.
         observed: where embeddings are left, detached, for statistics.
         processes: those that share the batch. Embeddings, logits and permutations are those of the whole batch, `lq`,
             `gt` and `sr` the pictures of this process.
@@ -75,7 +74,6 @@ class View:
         images: Images,
         sr: Tensor,
         shuffle: Callable[[], tuple[Tensor, Tensor]],
-        gt_needs_grad: bool,
         observed: dict[str, Tensor],
         processes: Processes = ALONE,
     ) -> None:
@@ -84,7 +82,6 @@ class View:
         self.lq, self.gt, self.sr = images.lq, images.gt, sr
         self._networks = networks
         self._shuffle = shuffle
-        self._gt_needs_grad = gt_needs_grad
         self._observed = observed
 
     def __getitem__(self, name: str) -> Tensor:
@@ -139,8 +136,7 @@ class View:
     @cached_property
     def gt_logits(self) -> Tensor:
         """The discriminator's judgement of `gt`."""
-        with torch.set_grad_enabled(self._gt_needs_grad and torch.is_grad_enabled()):
-            return self._processes.gather(_full(_present(self._networks.discriminator)(self.gt)))
+        return self._processes.gather(_full(_present(self._networks.discriminator)(self.gt)))
 
     @cached_property
     def sr_logits(self) -> Tensor:
@@ -229,24 +225,24 @@ class Step:
 
     @cached_property
     def _one_view(self) -> View:
-        return self._view(self.sr_leaf, gt_needs_grad=True)
+        return self._view(self.sr_leaf)
 
     def generator_view(self) -> View | GeneratorsView:
         """For the generator's update."""
-        return GeneratorsView(self._one_view) if self._shared else self._view(self.sr, gt_needs_grad=False)
+        return GeneratorsView(self._one_view) if self._shared else self._view(self.sr)
 
     def critic_view(self) -> View:
         """For the update of a discriminator or metric network, which sees detached pictures."""
         if self._shared:
             return self._one_view
-        return self._view(self.sr.detach(), gt_needs_grad=True)
+        return self._view(self.sr.detach())
 
-    def _view(self, sr: Tensor, gt_needs_grad: bool) -> View:
+    def _view(self, sr: Tensor) -> View:
         # Not a method of the step: the two would hold each other, and their graphs stay in memory until Python's
         # collector of cycles comes by, which doubles what a run takes.
         count = len(self.images.gt) * self.processes.size
         shuffle = partial(two_permutations, self._seed, count, self.images.gt.device)
-        return View(self.networks, self.images, sr, shuffle, gt_needs_grad, self.observed, self.processes)
+        return View(self.networks, self.images, sr, shuffle, self.observed, self.processes)
 
     def release(self) -> None:
         """Let go of all graphs: the generator's update has used up its own, and with `simultaneous` all are done."""

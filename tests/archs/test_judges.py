@@ -87,6 +87,60 @@ def test_srgan_discriminator_is_its_features_mean_under_the_head():
     assert net.features(image).shape[-2:] == (3, 2)  # halved four times, rounded up
 
 
+def _leaky(x):
+    return torch.where(x > 0, x, 0.2 * x)
+
+
+def test_srgan_discriminators_features_are_the_papers():
+    torch.manual_seed(0)
+    net = SRGANDiscriminator(num_feat=2).double().train()
+    layers = [m for m in net.features if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+    for norm in layers[2::2]:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -1, 1)
+    image = torch.rand(3, 3, 20, 17, dtype=torch.float64)
+    x = _leaky(F.conv2d(image, layers[0].weight, layers[0].bias, padding=1))
+    for conv, norm, stride in zip(layers[1::2], layers[2::2], (2, 1, 2, 1, 2, 1, 2), strict=True):
+        x = F.conv2d(x, conv.weight, conv.bias, stride=stride, padding=1)
+        x = _leaky(F.batch_norm(x, None, None, norm.weight, norm.bias, training=True))
+    torch.testing.assert_close(net.features(image), x)
+
+
+def test_natsr_discriminators_map_is_averaged():
+    torch.manual_seed(0)
+    net = NatSRDiscriminator(num_feat=2).double().eval()
+    image = torch.rand(2, 3, 48, 33, dtype=torch.float64)
+    *convs, last = (m for m in net.features if isinstance(m, nn.Conv2d))
+    x = image
+    for conv, stride in zip(convs, (1, 2) * 5, strict=True):
+        x = _leaky(F.conv2d(x, conv.weight, conv.bias, stride=stride, padding=1))
+    expected = F.conv2d(x, last.weight, last.bias, padding=1).mean((2, 3))
+    torch.testing.assert_close(net(image), expected)
+
+
+def test_nmd_is_natsrs_formula():
+    torch.manual_seed(0)
+    net = NMD(num_feat=2).double()
+    image = torch.rand(2, 3, 37, 33, dtype=torch.float64)
+    *convs, last = (m for m in net.features if isinstance(m, nn.Conv2d))
+    x = image
+    for number, conv in enumerate(convs):
+        x = F.conv2d(x, conv.weight, conv.bias, padding=1).clamp(min=0)
+        if number % 2:
+            x = F.max_pool2d(x, 2)
+    expected = F.conv2d(x, last.weight, last.bias, padding=1).mean((2, 3))
+    torch.testing.assert_close(net(image), expected)
+
+
+def test_nmd_starts_from_hes_and_glorots_weights():
+    torch.manual_seed(0)
+    *convs, last = (m for m in NMD().features if isinstance(m, nn.Conv2d))
+    assert convs[5].weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)
+    assert last.weight.std().item() == pytest.approx((2 / (513 * 9)) ** 0.5, rel=0.03)
+    assert last.weight.abs().max() <= (6 / (513 * 9)) ** 0.5
+    assert all(conv.bias.abs().max() == 0 for conv in (*convs, last))
+
+
 def test_basicsrs_vgg_discriminator_comes_by_its_name():
     try:
         network = ARCHS.get("VGGStyleDiscriminator")
@@ -111,6 +165,32 @@ def test_the_papers_metric_network_is_its_plain_formula():
     torch.testing.assert_close(net(images), x @ net.embed.weight.T + net.embed.bias)
 
 
+def test_the_default_metric_network_is_its_formula_and_remembers_slowly():
+    torch.manual_seed(0)
+    net = MetricNet(embedding_dim=5, num_feat=2, num_layer=3).double()
+    images = torch.rand(4, 3, 24, 32, dtype=torch.float64)
+    convs = [m for m in net.features if isinstance(m, nn.Conv2d)]
+    assert [conv.bias is None for conv in convs] == [False, True, True]
+    x = 2 * images - 1
+    for number, conv in enumerate(convs):
+        x = F.conv2d(x, conv.weight, conv.bias, stride=2, padding=1)
+        if number:
+            last = x.mean((0, 2, 3))
+            x = F.batch_norm(x, None, None, training=True)
+        x = _leaky(x)
+    torch.testing.assert_close(net(images), x.mean((2, 3)) @ net.embed.weight.T + net.embed.bias)
+    torch.testing.assert_close(net.features[-2].running_mean, 0.03 * last)
+
+
+def test_default_weights_have_gain_one_through_the_network():
+    torch.manual_seed(0)
+    net = MetricNet()
+    conv = net.features[8]
+    assert conv.weight.std().item() == pytest.approx((2 / 1.04 / (128 * 16)) ** 0.5, rel=0.005)  # of LeakyReLU(0.2)
+    assert net.embed.weight.std().item() == pytest.approx((1 / 512) ** 0.5, rel=0.03)
+    assert net.embed.bias.abs().max() == net.features[0].bias.abs().max() == 0
+
+
 def test_the_range_option_maps_zero_one_to_minus_one_one():
     torch.manual_seed(0)
     mapped = MetricNet(num_feat=2, norm="none").double()
@@ -129,6 +209,10 @@ def test_every_convolution_but_the_first_is_normalised(norm, kind):
     layers = [type(layer) for layer in net.features]
     expected = [StridedConv2d, nn.LeakyReLU] + 2 * [StridedConv2d, kind, nn.LeakyReLU]
     assert layers == [layer for layer in expected if layer is not type(None)]
+    if norm == "group":
+        assert MetricNet(norm=norm).features[3].num_groups == 64 // 16
+    if norm == "instance":
+        assert net.features[3].affine
 
 
 @pytest.mark.parametrize(("norm", "depends"), [("batch", True), ("group", False), ("instance", False), ("none", False)])

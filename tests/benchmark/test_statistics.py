@@ -165,6 +165,18 @@ def test_an_interval_with_zero_decides_nothing() -> None:
     assert (row["a_better"], row["b_better"], row["better"]) == (2, 2, None)
 
 
+def test_equal_scores_make_nobody_better() -> None:
+    row = statistic(rows("a", "Set5", [30.0] * 6) + rows("b", "Set5", [30.0] * 6))
+    assert (row["difference"], row["low"], row["high"]) == (0.0, 0.0, 0.0)
+    assert (row["a_better"], row["b_better"], row["better"]) == (0, 0, None)
+
+
+def test_five_pictures_are_enough_to_decide_and_four_are_not() -> None:
+    for count, too_few, better in ((5, False, "b"), (4, True, None)):
+        row = statistic(rows("a", "Set5", [1.0] * count) + rows("b", "Set5", [2.0] * count))
+        assert (row["too_few"], row["better"]) == (too_few, better)
+
+
 def test_pictures_without_a_score_are_left_out_and_counted() -> None:
     first: list[float | None] = [21.0, None, 23.0, 24.0, 25.0, math.inf, 27.0]
     second: list[float | None] = [20.0, 20.0, 22.0, None, 24.0, math.inf, 26.0]

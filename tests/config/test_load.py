@@ -31,6 +31,12 @@ def test_defaults_and_types(read):
     assert options.datasets.train.batch_size_per_gpu == 2
     assert [val.name for val in options.datasets.val] == ["Set5"]
     assert options.val.metrics == ("psnr", "ssim")
+    assert (options.val.protocol, options.val.crop_border) == ("y", None)
+    assert (options.path.param_key_g, options.path.param_key_d) == ("params_ema", "params")
+    assert options.path.strict_load_g is options.path.strict_load_d is True
+    assert (options.train.update, options.train.accumulate, options.train.grad_clip) == ("alternating", 1, None)
+    assert (options.train.warmup_iter, options.train.ema_decay) == (-1, 0.0)
+    assert (options.train.net_d_iters, options.train.net_d_init_iters, options.train.match_after_iter) == (1, 0, 0)
 
 
 @pytest.mark.parametrize(

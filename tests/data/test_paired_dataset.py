@@ -103,10 +103,10 @@ def test_symmetries(made_set, options: dict[str, bool], count: int):
     data = open_set(root, **options)
     whole = read_rgb(root / "img1.png")
     rng = np.random.default_rng(0)
-    seen = Counter(symmetry(data.crop(0, rng)[1], whole) for _ in range(160))
+    seen = Counter(symmetry(data.crop(0, rng)[1], whole) for _ in range(480))
     assert None not in seen
     assert len(seen) == count
-    assert min(seen.values()) > 160 / count / 4
+    assert min(seen.values()) > 0.65 * 480 / count
 
 
 def test_crop_positions_cover_the_picture_and_keep_to_the_grid(made_set):

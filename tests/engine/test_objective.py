@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mvmsr.engine.objective import evaluate_terms, terms_by_network, weaker_in_parts
+from mvmsr.engine.objective import WeightedTerm, evaluate_terms, terms_by_network, weaker_in_parts
 from mvmsr.losses import DirectedTripletLoss, L1Loss, ManifoldMatchingLoss, PairLoss, PerceptualLoss
 from mvmsr.losses.term import Term
 
@@ -42,6 +42,7 @@ def test_a_term_with_weights_of_its_own_is_logged_before_them(weights: dict[str,
     assert torch.equal(*(torch.autograd.grad(value, tensors["sr"])[0] for value in (total, expected)))
     components = term.components(**tensors)
     assert list(values) == ["pixel", *names]
+    assert not any(value.requires_grad for value in values.values())
     for logged, name in names.items():
         assert values[logged].item() == components[name].item()
 
@@ -50,6 +51,11 @@ def test_parts_carry_their_terms_name() -> None:
     term = PerceptualLoss(Layers(), {"plain": 1.0}, style_weight=3.0)
     _, values = evaluate_terms(terms_by_network({"vgg": term})["generator"], _pictures())
     assert list(values) == ["vgg_perceptual", "vgg_style"]
+
+
+def test_one_embedding_among_other_inputs_makes_a_term_wait_for_the_metric_network() -> None:
+    for inputs, waits in ((("sr", "gt_embeddings"), True), (("sr_embeddings", "gt"), True), (("sr", "gt"), False)):
+        assert WeightedTerm("mine", 1.0, torch.dist, inputs).uses_embeddings == waits
 
 
 def test_health_is_that_of_the_term_and_nothing_where_it_has_none() -> None:

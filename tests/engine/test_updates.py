@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from mvmsr.engine.build import Experiment, build, build_batches
 from mvmsr.engine.iteration import embedding_health, run_iteration, to_device
+from mvmsr.engine.objective import WeightedTerm
 from mvmsr.engine.step import Images, Step
 from mvmsr.engine.updates import update_critic, update_generator
 from mvmsr.losses import DirectedTripletLoss, GANLoss, ManifoldMatchingLoss
@@ -174,6 +176,27 @@ def test_forward_passes_of_an_iteration(update: str, seen: dict[str, int], make:
     assert _batches_seen(experiment) == seen
 
 
+@pytest.mark.parametrize("update", UPDATES)
+def test_gradients_are_those_of_one_iteration_alone(update: str, make: Make) -> None:
+    experiment, images = make("GDM", {**STILL, "train.update": update}), random_images()
+    run_iteration(experiment, [images])
+    once = {name: [g.clone() for g in gradients if g is not None] for name, gradients in _gradients(experiment).items()}
+    experiment.iteration = 0  # for the same permutations
+    run_iteration(experiment, [images])
+    for name, gradients in _gradients(experiment).items():
+        for a, b in zip(gradients, once[name], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_a_critics_term_of_another_critics_judgement_teaches_it_alone(make: Make) -> None:
+    experiment = make("GDM")
+    player, other = experiment.players["metric_net"], experiment.players["discriminator"]
+    player.terms.append(WeightedTerm("odd", 1.0, lambda sr_logits: sr_logits.mean(), ("sr_logits",)))
+    step = _step(experiment, random_images())
+    update_critic(player, [other], [step], Tensor.backward, partial(experiment.guard.check, 1))
+    assert all(g is None for g in _gradients(experiment)["discriminator"])
+
+
 def test_critics_judge_the_pictures_made_before_the_generators_step(make: Make) -> None:
     experiment, images = make("GM", {"train.optim_g.lr": 0.1}), random_images()
     view = _step(experiment, images).critic_view()
@@ -198,6 +221,15 @@ def test_permutations_depend_on_seed_iteration_and_part_only(make: Make) -> None
     others = [indices(4, 1, 0), indices(3, 2, 0), indices(3, 1, 1)]
     drawn = [tuple(index) for both in (first, *others) for index in both]
     assert len(set(drawn)) == len(drawn)
+
+
+def test_every_part_of_every_iteration_has_permutations_of_its_own(make: Make) -> None:
+    experiment, images = make("GM"), random_images(16)
+    for iteration in (1, 2):
+        _, last = run_iteration(experiment, [images, images])
+        expected, found = _step(experiment, images, iteration, part=1).critic_view(), last.critic_view()
+        assert torch.equal(found.positive_index, expected.positive_index)
+        assert torch.equal(found.negative_index, expected.negative_index)
 
 
 def test_both_views_of_a_step_share_their_permutations(make: Make) -> None:
@@ -285,6 +317,16 @@ def test_the_learning_rate_of_an_iteration_is_set_before_it(make: Make) -> None:
         run_iteration(experiment, [random_images(2)])
         rates.append([player.optimizer.param_groups[0]["lr"] for player in experiment.players.values()])
     assert rates == [pytest.approx([1e-3, 0.5]), pytest.approx([1e-4, 0.05])]
+
+
+def test_warm_up_and_the_length_of_the_run_reach_the_learning_rates(make: Make) -> None:
+    experiment = make("GM", {"train.warmup_iter": 2, "train.total_iter": 8, "train.optim_m.lr": 0.5})
+    rates = []
+    for iteration in (0, 1, 4, 8):
+        experiment.set_learning_rates(iteration)
+        rates.append([player.optimizer.param_groups[0]["lr"] for player in experiment.players.values()])
+    factors = [0.5, 0.5 + 0.5 * math.cos(math.pi / 8), 0.5, 0.0]
+    assert rates == [pytest.approx([1e-3 * factor, 0.5 * factor]) for factor in factors]
 
 
 def test_health_of_the_embeddings(make: Make) -> None:

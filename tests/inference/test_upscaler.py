@@ -81,6 +81,16 @@ def test_grey_stays_grey(network: SRResNet) -> None:
     assert np.array_equal(result.rgb[..., 0], result.rgb[..., 2])
 
 
+def test_grey_is_the_luma_of_a_network_that_tints() -> None:
+    class Tinting(nn.Module):
+        def forward(self, lq: Tensor) -> Tensor:
+            return lq * torch.tensor([0.2, 0.6, 1.0]).view(3, 1, 1)
+
+    grey = Picture(np.full((4, 5, 3), 200, np.uint8), grey=True)
+    result = Upscaler(Restorer(Tinting(), 1, "cpu", "32")).upscale(grey)
+    assert (result.rgb == 105).all()  # 200 * (0.299 * 0.2 + 0.587 * 0.6 + 0.114)
+
+
 def test_alpha_is_resized_and_hidden_colours_do_not_leak() -> None:
     rgb = np.full((12, 12, 3), 200, np.uint8)
     rgb[:, 6:] = (255, 0, 255)  # what editors leave under transparent pixels
@@ -155,6 +165,15 @@ def test_bleeding_takes_the_nearest_visible_colours() -> None:
     filled = bleed_colours(rgb, alpha)
     assert np.allclose(filled[0, :4], 0.25)
     assert np.allclose(filled[0, 4:], 0.75)
+
+
+def test_bleeding_weighs_by_alpha_and_leaves_what_is_partly_visible() -> None:
+    rgb = np.random.default_rng(0).random((2, 3, 3))
+    alpha = np.array([[255, 1, 0], [64, 32, 0]])
+    filled = bleed_colours(rgb, alpha)
+    assert np.array_equal(filled[:, :2], rgb[:, :2])
+    mean = (255 * rgb[0, 0] + rgb[0, 1] + 64 * rgb[1, 0] + 32 * rgb[1, 1]) / 352
+    assert np.allclose(filled[:, 2], mean)
 
 
 @pytest.mark.parametrize("alpha", [0, 255])

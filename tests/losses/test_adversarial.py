@@ -98,10 +98,19 @@ def test_labels_by_hand() -> None:
     x = 0.7
     cross = 0.9 * softplus(-x) + 0.1 * softplus(x)
     assert GANLoss("vanilla", **smooth)(torch.tensor([[x]])).item() == pytest.approx(cross)
+    assert GANLoss("lsgan", **smooth)(torch.tensor([[0.5]])).item() == pytest.approx(0.16)
+    below = 0.1 * softplus(0.3) + 0.9 * softplus(-0.3)
+    found = GANLoss("vanilla", **smooth).discriminator_loss(torch.tensor([[x]]), torch.tensor([[-0.3]])).item()
+    assert found == pytest.approx(cross + below)
     # One logit a side, 0.7 apart: the raised one is 0.7 above, the lowered one 0.7 below the other.
     both = cross + 0.1 * softplus(x) + 0.9 * softplus(-x)
-    found = relativistic_loss(torch.tensor([[x]]), torch.tensor([[0.0]]), "sum", 0.9, 0.1).item()
-    assert found == pytest.approx(both)
+    above, zero, term = torch.tensor([[x]]), torch.tensor([[0.0]]), GANLoss("relativistic", **smooth)
+    for found in (
+        relativistic_loss(above, zero, "sum", 0.9, 0.1),
+        term(above, zero),
+        term.discriminator_loss(above, zero),
+    ):
+        assert found.item() == pytest.approx(both)
 
 
 def test_relativistic_mean_is_half_the_sum() -> None:

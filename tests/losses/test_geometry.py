@@ -83,6 +83,8 @@ def test_health_equals_loops(seed: int, rows: int, width: int) -> None:
     a, b = sets(seed, rows, width)
     found = health(a, b)
     assert {k: v.item() for k, v in found.items()} == pytest.approx(naive(a, b), rel=1e-6, abs=2e-6)
+    swapped = {k: v.item() for k, v in health(b, a).items()}  # the wider set comes second
+    assert swapped == pytest.approx(naive(b, a), rel=1e-6, abs=2e-6)
     assert all(value.shape == () and not value.requires_grad for value in found.values())
 
 
@@ -109,6 +111,17 @@ def test_squared_distances_survive_a_large_common_offset() -> None:
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-12)
 
 
+def test_squared_distances_survive_an_offset_that_fills_the_precision_of_their_squares() -> None:
+    a, offset = sets()[0], 2.0**20
+    torch.testing.assert_close(squared_distances(a + offset, a + offset), squared_distances(a, a), rtol=0, atol=1e-8)
+
+
+def test_squared_distances_are_never_negative() -> None:
+    """Of a point from itself, rounding leaves about -1e-15 where the matrix product sums in another order."""
+    a = sets(rows=64, width=50)[0]
+    assert (squared_distances(a, a) >= 0).all()
+
+
 def test_squared_distances_are_exact_under_autocast() -> None:
     a, b = sets(dtype=torch.float32)
     plain = squared_distances(a, b)
@@ -121,6 +134,12 @@ def test_hausdorff_equals_scipy() -> None:
     a, b = sets(rows=20)
     expected = max(directed(a.numpy(), b.numpy())[0], directed(b.numpy(), a.numpy())[0])
     assert hausdorff_distance(a, b).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_hausdorff_survives_a_large_common_offset() -> None:
+    """For more than 25 points PyTorch's distances are by default made of products, which here lose all digits."""
+    a, b = (100 + 0.01 * x.float() for x in sets(rows=40))
+    assert hausdorff_distance(a, b).item() == pytest.approx(hausdorff_distance(a.double(), b.double()).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["d_p", "d_c", "d_g", "d_h", "diam2_gt", "diam2_sr"])

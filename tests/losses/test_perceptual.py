@@ -73,9 +73,14 @@ def test_image_mean_is_each_pictures_own() -> None:
     features = torch.rand(3, 4, 5, 6) + 0.1
     expected = torch.stack([f / f.mean() for f in features])
     torch.testing.assert_close(over_image_mean(features), expected)
+    torch.testing.assert_close(over_image_mean(1e-4 * features), expected)  # as deep layers are
     black = torch.zeros(1, 4, 5, 6, requires_grad=True)
     over_image_mean(black).sum().backward()
     assert torch.isfinite(black.grad).all()
+
+
+def test_image_mean_is_that_of_magnitudes() -> None:
+    assert over_image_mean(torch.tensor([[[[-1.0, 3.0]]]])).tolist() == [[[[-0.5, 1.5]]]]
 
 
 def test_gram_equals_loops() -> None:

@@ -91,6 +91,11 @@ def test_cosine_equals_torch() -> None:
     torch.testing.assert_close(direction_cosine(gt, gt[positive], sr[negative]), expected)
 
 
+def test_norms_below_a_millionth_count_as_that() -> None:
+    positive, negative = torch.tensor([[1e-4, 0.0], [1e-7, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    torch.testing.assert_close(direction_cosine(torch.zeros(2, 2), positive, negative), torch.tensor([1.0, 0.1]))
+
+
 def regulariser_gradient(cos_reduce: str, rows: int) -> Tensor:
     """Gradient that the cosine alone puts on the generated embeddings, all hinges active."""
     gt, sr, positive, negative = batch(rows=rows)
@@ -243,6 +248,8 @@ def test_health_by_hand() -> None:
     found = DirectedTripletLoss(margin=-0.5, direction_weight=0.0).health(GT, SR, SHIFT, KEEP)
     assert found["cos"].item() == pytest.approx(sum(COSINES) / 3)
     assert found["active"].item() == pytest.approx(1 / 3)
+    # At margin -1 they are -1, 0, -1, and a hinge at 0 gives no gradient.
+    assert DirectedTripletLoss(margin=-1.0, direction_weight=0.0).health(GT, SR, SHIFT, KEEP)["active"].item() == 0
 
 
 def test_health_keeps_no_graph_and_counts_what_the_hinge_counts() -> None:

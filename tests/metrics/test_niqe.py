@@ -147,6 +147,28 @@ def test_distance_is_the_formula() -> None:
     assert niqe(luma, model) == pytest.approx(math.sqrt(difference @ np.linalg.solve(pooled, difference)), rel=1e-9)
 
 
+def test_a_flat_block_counts_in_the_means_that_it_has_and_not_in_the_covariance() -> None:
+    luma = texture(5)[..., 0].astype(float)
+    luma[: BLOCK + 20, : BLOCK + 20] = 103  # a level without rounding noise, as far as windows see
+    features = block_features(luma)
+    assert np.isnan(features[0]).any()
+    assert not np.isnan(features[0]).all()
+    assert not np.isnan(features[1:]).any()
+    model = PristineModel(np.linspace(0, 1, 36), np.eye(36))
+    mean = np.array([np.mean([value for value in column if not math.isnan(value)]) for column in features.T])
+    centred = features[1:] - features[1:].mean(axis=0)
+    pooled = (np.eye(36) + centred.T @ centred / (len(centred) - 1)) / 2
+    difference = mean - model.mean
+    assert niqe(luma, model) == pytest.approx(math.sqrt(difference @ np.linalg.solve(pooled, difference)), rel=1e-9)
+
+
+def test_two_blocks_with_texture_are_enough_and_one_is_not() -> None:
+    luma, model = texture(5, 96, 192)[..., 0].astype(float), PristineModel(np.zeros(36), np.eye(36))
+    assert math.isfinite(niqe(luma, model))
+    luma[:, : BLOCK + 20] = 103
+    assert math.isnan(niqe(luma, model))
+
+
 def test_metric_takes_gray_or_luma() -> None:
     picture = texture(6)
     gray, luma = Niqe(), Niqe(luma="y")
