@@ -18,6 +18,7 @@ from mvmsr.engine.check import check
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.iteration import run_iteration, to_device
 from mvmsr.engine.memory import peak_memory_mib
+from mvmsr.engine.networks import NETWORKS
 from mvmsr.engine.plain_errors import plain_errors_typed
 from mvmsr.engine.rehearsal import rehearse
 from mvmsr.engine.run_dir import require_free_run_dir
@@ -58,9 +59,10 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
     gt_size = int(options.datasets.train.args.get("gt_size", 96))
 
     table = Table("network", "type", "parameters", f"multiply-adds at {gt_size} px", title=f"{options.name} (dry run)")
+    keys = {name: key for key, name in NETWORKS.items()}
     for name, module in experiment.modules.items():
         side = gt_size // options.scale if name == "generator" else gt_size
-        spec = getattr(options, {"generator": "network_g", "discriminator": "network_d"}.get(name, "network_m"))
+        spec = getattr(options, keys[name])
         sharding = experiment.sharding if name == "generator" else None
         counted = module if sharding is None else sharding.plain
         table.add_row(name, spec.type, f"{count_parameters(counted):,}", _multiply_adds(counted, side))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from mvmsr.config import OptionsError, Problem, TrainOptions
 from mvmsr.data.layouts import LayoutError, MissingDataError, resolve_dataroot, template_problem
 from mvmsr.data.paired_dataset import PairedImageDataset, check_pictures
+from mvmsr.engine.arguments import accepted_arguments
 
 _KEYS = ("datasets", "train")
 
@@ -57,11 +56,9 @@ def missing_pictures(options: TrainOptions) -> str | None:
     train = options.datasets.train
     if train.type != PairedImageDataset.__name__:
         return None
-    accepted = inspect.signature(check_pictures).parameters
-    arguments: dict[str, Any] = {name: value for name, value in train.args.items() if name in accepted}
     try:
         with layout_errors_named(options):
-            check_pictures(**{"scale": options.scale, **arguments})
+            check_pictures(**{"scale": options.scale, **accepted_arguments(check_pictures, train.args)})
     except OptionsError as error:
         if isinstance(error.__cause__, MissingDataError):
             return f"datasets.train: {error.__cause__}"
