@@ -231,7 +231,21 @@ class Logger(Section):
     keep_last: Positive = 3
 
 
-class TrainOptions(Section):
+class RunOptions(Section):
+    """All options of a run, which know where each was written."""
+
+    _source: Source = PrivateAttr(default_factory=lambda: Source("options"))
+
+    def problem(self, keys: Keys, message: str) -> Problem:
+        """A problem with the value at `keys`, with the file and line that it was written on."""
+        return self._source.problem(keys, message)
+
+    def error(self, keys: Keys, message: str) -> OptionsError:
+        """An error of one problem (see `problem`)."""
+        return OptionsError([self.problem(keys, message)])
+
+
+class TrainOptions(RunOptions):
     """All options of a training run."""
 
     name: FileName
@@ -249,13 +263,3 @@ class TrainOptions(Section):
     train: Train
     val: Val = Val()
     logger: Logger = Logger()
-
-    _source: Source = PrivateAttr(default_factory=lambda: Source("options"))
-
-    def problem(self, keys: Keys, message: str) -> Problem:
-        """A problem with the value at `keys`, with the file and line that it was written on."""
-        return self._source.problem(keys, message)
-
-    def error(self, keys: Keys, message: str) -> OptionsError:
-        """An error of one problem (see `problem`)."""
-        return OptionsError([self.problem(keys, message)])
