@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from contextlib import closing
@@ -35,7 +34,7 @@ from mvmsr.engine.mixed_precision import precision_plugin
 from mvmsr.engine.nmd_curriculum import Curriculum, begin, observe
 from mvmsr.engine.progress import TrainProgress
 from mvmsr.engine.rehearsal import SetupError
-from mvmsr.engine.run_dir import RunDir, RunExistsError
+from mvmsr.engine.run_dir import RunDir, as_plain, require_free_run_dir, run_dir_of
 from mvmsr.engine.run_lock import locked
 from mvmsr.engine.state import load_optimizer
 from mvmsr.engine.stop import StopRequest, watch_signals
@@ -83,15 +82,11 @@ def train_nmd(options: NMDOptions, auto_resume: bool = False, console: Console |
     """
     console = console or Console()
     with watch_signals() as stop:
-        folder = RunDir(Path(options.path.experiments_root) / options.name)
-        if (folder.stats.exists() or folder.checkpoints.exists()) and not auto_resume:
-            raise RunExistsError(
-                f"{folder.root} exists already; --auto-resume continues it, --set name=... starts another run beside it"
-            )
+        folder = require_free_run_dir(options, auto_resume)
         run = build_nmd(options)
         folder.root.mkdir(parents=True, exist_ok=True)
         with locked(folder.root):
-            write_whole(folder.root / "options.yml", _as_yaml(options).encode())
+            write_whole(folder.root / "options.yml", write_yaml(as_plain(options)).encode())
             clear_leftovers(folder.checkpoints)
             means = RunningMeans()
             if auto_resume and (found := latest_checkpoint(folder.checkpoints)):
@@ -107,7 +102,7 @@ def train_nmd(options: NMDOptions, auto_resume: bool = False, console: Console |
 
 def weights_path(options: NMDOptions) -> Path:
     """Where the run leaves the discriminator."""
-    return RunDir(Path(options.path.experiments_root) / options.name).weights / f"{options.name}.safetensors"
+    return run_dir_of(options).weights / f"{options.name}.safetensors"
 
 
 def build_nmd(options: NMDOptions) -> NMDRun:
@@ -311,7 +306,3 @@ def _restore(run: NMDRun, means: RunningMeans, state: dict[str, Any]) -> None:
         raise CheckpointError(f"the checkpoint does not fit the options' discriminator: {error}") from error
     run.iteration = state["iteration"]
     means.load_state_dict(state["means"], run.device)
-
-
-def _as_yaml(options: NMDOptions) -> str:
-    return write_yaml(json.loads(options.model_dump_json(exclude_none=True)))

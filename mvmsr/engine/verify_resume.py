@@ -17,7 +17,7 @@ from mvmsr.engine.distributed_setup import cluster
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import RunningMeans, read_stats
 from mvmsr.engine.rehearsal import SetupError
-from mvmsr.engine.run_dir import RunDir, warn_of_changes
+from mvmsr.engine.run_dir import run_dir_of, warn_of_changes
 from mvmsr.engine.state import collect_state, detour_of, restore_state
 
 _NOT_MADE_AGAIN = ("best", "data")
@@ -87,7 +87,7 @@ def verify_resume(options: TrainOptions, steps: int) -> Verdict:
     if cluster() is not None:
         raise SetupError("--verify-resume works in one process; start it without torchrun or srun")
     check(options)
-    run = RunDir(Path(options.path.experiments_root) / options.name)
+    run = run_dir_of(options)
     paths = {int(path.name): path for path in list_checkpoints(run.checkpoints)}
     logged = read_stats(run.stats)
     start, end = choose_span(
