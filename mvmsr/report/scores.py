@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mvmsr.report.run_files import RunFiles, finite
@@ -124,8 +124,7 @@ def _mark(rows: list[_Row], column: int, higher: bool | None) -> list[_Row]:
     best = (max if higher else min)(texts, key=float)
     marked = []
     for number, label, which, cells in rows:
-        cell = cells[column]
-        cell = ScoreCell(cell.text, cell.iteration, cell.text == best)
+        cell = replace(cells[column], best=cells[column].text == best)
         marked.append((number, label, which, (*cells[:column], cell, *cells[column + 1 :])))
     return marked
 
@@ -197,12 +196,10 @@ def _data(run: RunFiles) -> tuple[str, ...]:
 
 
 def _optimizers(run: RunFiles) -> tuple[str, ...]:
-    networks = {"generator": ("network_g", "optim_g"), "metric network": ("network_m", "optim_m")}
-    networks["discriminator"] = ("network_d", "optim_d")
     lines = []
-    for name, (network, optimizer) in networks.items():
-        section = run.section("train", optimizer)
-        if run.section(network) and section:
+    for name, letter in (("generator", "g"), ("metric network", "m"), ("discriminator", "d")):
+        section = run.section("train", f"optim_{letter}")
+        if run.section(f"network_{letter}") and section:
             lines.append(f"{name}: {_component(section)}")
     return tuple(lines) or ("–",)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import numpy as np
 from mvmsr.benchmark.image_sets import load_image_set
 from mvmsr.data.image_io import read_rgb
 from mvmsr.data.layouts import LayoutError
+from mvmsr.engine.logs import read_stats
+from mvmsr.engine.run_dir import RunDir
 from mvmsr.reproduction.published import PUBLISHED, SETS
 from mvmsr.reproduction.rows import Row
 from mvmsr.reproduction.runs import Run
@@ -79,18 +80,7 @@ def _distances(table: str, runs: Sequence[Run], path: Path) -> Path | None:
 
 
 def _logged(run: Run) -> list[dict[str, float]]:
-    path = run.folder / "stats.jsonl"
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:  # cut off by a crash
-            break
-        if "d_c" in record:
-            records.append(record)
-    return records
+    return [record for record in read_stats(RunDir(run.folder).stats) if "d_c" in record]
 
 
 def _crops(table: str, rows: Sequence[Row], out: Path, data_root: str | None) -> Path | None:
