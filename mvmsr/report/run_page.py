@@ -17,6 +17,7 @@ from mvmsr.report.pictures import galleries
 from mvmsr.report.run_files import ReportError, RunFiles, read_runs
 from mvmsr.report.scores import facts, score_table
 from mvmsr.report.svg import RUN_COLORS, draw
+from mvmsr.report.templates import template
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def build_report(runs: Sequence[Path], results: Sequence[Path] = ()) -> str:
     notes = [(run.label, note) for run in found for note in run.notes] + [("images", note) for note in picture_notes]
     maps, map_notes = _embeddings(found)
     notes += [("embeddings", note) for note in map_notes]
-    return _template().render(
+    return template("page.html").render(
         title=", ".join(run.label for run in found) or "benchmark",
         version=__version__,
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
@@ -78,18 +79,6 @@ def write_report(runs: Sequence[Path], out: Path | None = None, results: Sequenc
         out = Path(runs[0]) / "report.html"
     write_text(out, page)
     return out
-
-
-def _template() -> Any:
-    from importlib import resources
-
-    import jinja2
-
-    source = (resources.files("mvmsr.report") / "page.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(source)
 
 
 def _drawn(group: Group) -> dict[str, Any]:
