@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mvmsr import __version__
+from mvmsr.benchmark.gaps import failed, not_computed
 from mvmsr.benchmark.results import Results, ResultsError, merge_results, read_results, write_text
 from mvmsr.benchmark.table import Grid, grids
 from mvmsr.report import embeddings
@@ -127,12 +128,7 @@ def _benchmarks(paths: Sequence[Path]) -> list[Benchmark]:
 
 
 def _benchmark(results: Results) -> Benchmark:
-    gaps = [
-        f"{entry['metric']} was not computed: {entry['why']}" for entry in results["missing"] if "image" not in entry
-    ]
-    for failure in results["failures"]:
-        where = ", ".join(str(failure[key]) for key in ("method", "set", "image") if failure.get(key))
-        gaps.append(f"failed: {where}: {failure['why']}")
+    gaps = (*not_computed(results), *failed(results))
     about = {**results.get("machine", {}), **results.get("versions", {})}
     provenance = ", ".join(f"{key} {value}" for key, value in about.items())
-    return Benchmark(tuple(grids(results)), tuple(gaps), f"{results.get('date', '')} on {provenance}".strip())
+    return Benchmark(tuple(grids(results)), gaps, f"{results.get('date', '')} on {provenance}".strip())
