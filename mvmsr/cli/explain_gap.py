@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -35,14 +35,12 @@ def command(
     set_name: Annotated[str, typer.Option("--set", help="A set below the data root, or a folder.")],
     method: Annotated[str, typer.Option(help="bicubic, a weights file, a run directory, or images:DIR.")] = "bicubic",
     data_root: Annotated[
-        Optional[str],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
-        typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets."),
+        str | None, typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets.")
     ] = None,
     scale: Annotated[int, typer.Option(min=1, help="Upscaling factor.")] = 4,
     top: Annotated[int, typer.Option(min=1, help="How many conventions to show.")] = 10,
     json: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(dir_okay=False, help="Write every convention and its figures to this file."),
+        Path | None, typer.Option(dir_okay=False, help="Write every convention and its figures to this file.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -32,21 +32,20 @@ class SeveralValues(TyperCommand):
 @stoppable()
 def command(
     opt: Annotated[
-        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        Path | None,
         typer.Option("-opt", "--opt", help="Options file, such as options/test/benchmark_x4.yml; flags override it."),
     ] = None,
     method: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             help="bicubic, a weights file, a run directory, onnx:FILE or images:DIR; LABEL=... names it. One or more."
         ),
     ] = None,
     set_names: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Sets below the data root, or folders. One or more.", show_default="Set5"),
+        list[str] | None, typer.Option(help="Sets below the data root, or folders. One or more.", show_default="Set5")
     ] = None,
     metrics: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             help="psnr, ssim, consistency, lpips, lpips_vgg, st_lpips, st_lpips_vgg, niqe, niqe_y; pyiqa:NAME for one "
             "of pyiqa's; psnr_rgb, ssim_y_float, ... under another protocol. One or more.",
@@ -54,37 +53,28 @@ def command(
         ),
     ] = None,
     protocol: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="y, y_float, y_only, rgb or rgb_zero_pad.", show_default="y"),
+        str | None, typer.Option(help="y, y_float, y_only, rgb or rgb_zero_pad.", show_default="y")
     ] = None,
     data_root: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets."),
+        str | None, typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets.")
     ] = None,
     out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Folder for results.json, .csv, .md and .tex, images, plots and report.html."),
+        str | None, typer.Option(help="Folder for results.json, .csv, .md and .tex, images, plots and report.html.")
     ] = None,
-    json: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(dir_okay=False, help="Also write results.json here."),
-    ] = None,
-    scale: Annotated[Optional[int], typer.Option(help="Upscaling factor.", show_default="4")] = None,  # noqa: UP045
+    json: Annotated[Path | None, typer.Option(dir_okay=False, help="Also write results.json here.")] = None,
+    scale: Annotated[int | None, typer.Option(help="Upscaling factor.", show_default="4")] = None,
     lq: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="make: create the low-quality images with MATLAB's bicubic; file: use each set's own."),
     ] = None,
-    device: Annotated[Optional[str], typer.Option(help="auto, cuda, mps or cpu.")] = None,  # noqa: UP045
-    precision: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="auto, 32, bf16-mixed or 16-mixed."),
-    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda, mps or cpu.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = None,
     weights_dir: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Folder searched first for pretrained weights of metrics; also $MVMSR_WEIGHTS_DIR."),
     ] = None,
     save_images: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option(
             "--save-images/--no-save-images",
             help="Write every restored image below OUT/images, where the report finds it.",
@@ -96,15 +86,13 @@ def command(
         typer.Option("--report/--no-report", help="Write OUT/report.html and OUT/plots.", show_default="with --out"),
     ] = True,
     allow_missing: Annotated[
-        Optional[bool],  # noqa: UP045
-        typer.Option("--allow-missing", help="Do not fail if a metric's weights are missing."),
+        bool | None, typer.Option("--allow-missing", help="Do not fail if a metric's weights are missing.")
     ] = None,
     workers: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Threads that read and score images; auto is as many as torch uses, at most 8."),
+        str | None, typer.Option(help="Threads that read and score images; auto is as many as torch uses, at most 8.")
     ] = None,
     restart: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option("--restart", help="Measure everything again instead of reusing the scores in OUT/partial.jsonl."),
     ] = None,
 ) -> None:

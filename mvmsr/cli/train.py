@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from mvmsr.cli import train_nmd
 def command(
     opt: Annotated[Path, typer.Option("-opt", "--opt", help="Options file, such as options/train/....yml.")],
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        list[str] | None,
         typer.Option("--set", help="Override one option: --set train.optim_g.lr=2e-4. May be repeated."),
     ] = None,
     auto_resume: Annotated[
@@ -24,7 +24,7 @@ def command(
         bool, typer.Option("--dry-run", help="Check and build everything, show sizes and cost, then stop.")
     ] = False,
     verify_resume: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(
             "--verify-resume",
             metavar="K",
@@ -34,8 +34,7 @@ def command(
         ),
     ] = None,
     data_root: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."),
+        str | None, typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets.")
     ] = None,
 ) -> None:
     """Train a model from a YAML options file; Ctrl-C saves before exiting."""

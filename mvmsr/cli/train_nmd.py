@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ import typer
 def command(
     opt: Annotated[Path, typer.Option("-opt", "--opt", help="Options file, such as options/train/nmd.yml.")],
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        list[str] | None,
         typer.Option("--set", help="Override one option: --set train.total_iter=20000. May be repeated."),
     ] = None,
     auto_resume: Annotated[
@@ -21,8 +21,7 @@ def command(
         bool, typer.Option("--dry-run", help="Check and build everything, show the size, then stop.")
     ] = False,
     data_root: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."),
+        str | None, typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets.")
     ] = None,
 ) -> None:
     """Train the discriminator that NaturalnessLoss uses; `mvmsr train` does the same with such a file."""
