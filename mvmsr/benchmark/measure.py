@@ -102,7 +102,7 @@ class Bench:
         self.counter.advance(len(known))
         return known
 
-    def report(self, methods: int, say: Callable[[str], None]) -> None:
+    def report(self, say: Callable[[str], None]) -> None:
         """Say what is taken over and what is not."""
         counter, changed = self.counter, self.changed
         if self.journal is None or not (counter.done or changed):
