@@ -50,13 +50,13 @@ def command(
     Exits 0 where one gives all targets to their digits, 1 where none does or a picture fails, 2 for a wrong question.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mvmsr.benchmark.explain_gap import TargetError, explain, measure, parse_target
     from mvmsr.benchmark.image_sets import load_image_set
     from mvmsr.benchmark.methods import MethodError, parse_method
     from mvmsr.benchmark.writable import check_folder
     from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.cli.progress import picture_bar
     from mvmsr.cli.tables import print_table, table_console
     from mvmsr.data.layouts import LayoutError
 
@@ -76,11 +76,7 @@ def command(
     except (TargetError, MethodError, LayoutError, ValueError, OSError) as error:
         errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
-    with (
-        shown_as_messages(ValueError, OSError),
-        Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar,
-    ):
+    with shown_as_messages(ValueError, OSError), picture_bar(errors) as bar:
         task = bar.add_task("", total=len(image_set))
 
         def on_picture(done: int, _: int, name: str) -> None:

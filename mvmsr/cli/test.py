@@ -106,6 +106,7 @@ def command(
     from mvmsr.benchmark.run import is_complete, run_benchmark
     from mvmsr.benchmark.writable import check_folder
     from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.cli.progress import picture_bar
     from mvmsr.cli.tables import table_console
     from mvmsr.registry import RegistryError
 
@@ -133,7 +134,7 @@ def command(
             plan = replace(plan, save_images=plan.out is not None)
         if json is not None:
             check_folder(json.parent)
-        with _progress(errors) as bar:
+        with picture_bar(errors) as bar:
             task = bar.add_task("", total=None)
             results = run_benchmark(
                 plan,
@@ -157,13 +158,6 @@ def command(
     _show_gaps(results, errors)
     if not is_complete(results, plan.allow_missing):
         raise typer.Exit(1)
-
-
-def _progress(console: Console) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _show(results: Results, console: Console) -> None:
