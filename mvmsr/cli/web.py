@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import signal
 import threading
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from mvmsr.cli.plain_text import plain
+
+if TYPE_CHECKING:
+    from mvmsr.web.server import Address
 
 _WITHOUT = "mvmsr web needs gradio, which is not installed; in the folder of your clone: pip install -e '.[web]'"
 
@@ -71,10 +74,7 @@ def command(
     console.print("stopped; uploads and results are removed")
 
 
-def _tell(console: Console, address: object, url: str, public: str | None) -> None:
-    from mvmsr.web.server import Address
-
-    assert isinstance(address, Address)
+def _tell(console: Console, address: Address, url: str, public: str | None) -> None:
     console.print(f"open [bold]{plain(url)}[/] (Ctrl-C stops)", soft_wrap=True)
     if public is not None:
         console.print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from mvmsr.reproduction.published import PUBLISHED, SETS
 from mvmsr.reproduction.rows import Row
 from mvmsr.reproduction.runs import Run
 from mvmsr.reproduction.scoring import PAPER, Scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DISTANCES = {"d_p": "pairs", "d_c": "centroids", "d_g": "2-diameters", "d_h": "Hausdorff"}
 CROPPED = (("Set14", 0.5, 0.5), ("BSD100", 0.5, 0.5), ("Urban100", 0.5, 0.5))
@@ -119,11 +123,9 @@ def _middle(picture: np.ndarray, vertical: float, horizontal: float) -> np.ndarr
     return picture[top : top + _CROP, left : left + _CROP]
 
 
-def _saved(figure: object, path: Path) -> Path:
+def _saved(figure: Figure, path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    assert isinstance(figure, Figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
     return path
