@@ -43,7 +43,7 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
         remedy = "set MVMSR_DATA_ROOT or --data-root to the folder that holds your data sets"
         yield Finding("Data", "training images", State.missing, str(error), remedy)
         return
-    gt_size = int(spec.args.get("gt_size", 96))
+    gt_size = spec.gt_size
     entries, problems = audit(pairs, options.scale, gt_size)
     for problem in problems[:_SHOWN]:
         remedy = "repair these images or remove them; training does not start with them"

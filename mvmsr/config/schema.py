@@ -116,6 +116,11 @@ class TrainSet(Component):
     batch_size_per_gpu: Positive = 16
     dataset_enlarge_ratio: Positive = 1
 
+    @property
+    def gt_size(self) -> int:
+        """Side of the high-resolution patches; where it is not written down, that of `PairedImageDataset`."""
+        return int(self.args.get("gt_size", 96))
+
 
 class ValSet(Section):
     """A set to validate on; without `dataroot_gt`, the set of that name below the data root."""

@@ -56,7 +56,7 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
     options = experiment.options
     rehearse(experiment)
     batch = options.datasets.train.batch_size_per_gpu
-    gt_size = int(options.datasets.train.args.get("gt_size", 96))
+    gt_size = options.datasets.train.gt_size
 
     table = Table("network", "type", "parameters", f"multiply-adds at {gt_size} px", title=f"{options.name} (dry run)")
     keys = {name: key for key, name in NETWORKS.items()}

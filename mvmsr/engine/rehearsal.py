@@ -29,7 +29,7 @@ def rehearse(experiment: Experiment) -> None:
     """
     options = experiment.options
     spec = options.datasets.train
-    size, count = int(spec.args.get("gt_size", 96)), min(spec.batch_size_per_gpu, 2)
+    size, count = spec.gt_size, min(spec.batch_size_per_gpu, 2)
     if size < options.scale or size % options.scale:
         return  # the data set says so, in better words
     side = size // options.scale

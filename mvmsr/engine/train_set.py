@@ -19,7 +19,7 @@ def train_set_problems(options: TrainOptions) -> list[Problem]:
     if spec.type != PairedImageDataset.__name__:
         return []
     args, problems = spec.args, []
-    gt_size, scale = args.get("gt_size", 96), options.scale
+    gt_size, scale = spec.gt_size, options.scale
     if gt_size < scale or gt_size % scale:
         use = max(gt_size - gt_size % scale, scale)
         message = f"gt_size must be a positive multiple of scale {scale}, got {gt_size}; use {use}"

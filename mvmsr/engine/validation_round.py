@@ -30,7 +30,7 @@ def held_out_patches(experiment: Experiment, validation: Validation | None) -> H
     wanted = validation is not None and options.val.embedding_patches > 0 and "metric_net" in experiment.modules
     if validation is None or not wanted or not experiment.processes.is_first:
         return None
-    gt_size = int(options.datasets.train.args.get("gt_size", 96))
+    gt_size = options.datasets.train.gt_size
     found = cut_patches(validation.sets, options.val.embedding_patches, gt_size)
     if found is None:
         log.warning("No validation image is as large as a patch (%d pixels); held-out embeddings are left out", gt_size)
