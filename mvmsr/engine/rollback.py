@@ -19,13 +19,6 @@ from mvmsr.engine.state import restore_state
 log = logging.getLogger(__name__)
 
 
-def batch_numbers(run: Run, iteration: int) -> range:
-    """The numbers of the batches that the iteration (counted from 1) is made of."""
-    parts = run.experiment.options.train.accumulate
-    first = (iteration - 1) * parts + run.detour.batches
-    return range(first, first + parts)
-
-
 def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
     """Dump the batch; then take up the newest checkpoint, to go on from it with other pictures.
 
@@ -36,7 +29,8 @@ def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
     Raises:
         NonFiniteLossError: the run may not go back any more, or there is no checkpoint to go back to.
     """
-    experiment, limit = run.experiment, run.experiment.options.train.max_rollbacks
+    experiment, train = run.experiment, run.experiment.options.train
+    limit = train.max_rollbacks
     folder = dump(run, batches, error)
     experiment.guard.forget()
     text = f"{error} Its images are in {folder}."
@@ -55,10 +49,9 @@ def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
     if found is None or remedy is not None:
         raise NonFiniteLossError(f"{text} {remedy}", error.iteration, error.network) from error
     path, state = found
-    skipped = batch_numbers(run, error.iteration).stop
+    skipped = run.detour.numbers_of(error.iteration, train.accumulate).stop
     run.best = restore_state(experiment, run.means, state)
-    at = experiment.iteration * experiment.options.train.accumulate
-    run.detour = Detour(run.detour.rollbacks + 1, skipped - at)
+    run.detour = Detour(run.detour.rollbacks + 1, skipped - experiment.iteration * train.accumulate)
     run.stats.close()
     if experiment.processes.is_first:
         run.stats = StatsLog(run.folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
@@ -87,7 +80,7 @@ def dump(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> Path:
         "batches": [],
     }
     try:
-        for number in batch_numbers(run, error.iteration):
+        for number in run.detour.numbers_of(error.iteration, experiment.options.train.accumulate):
             batch = batches.batch(number)
             about["batches"].append({"number": number, "pictures": list(batch.names)})
             for k in range(len(batch.names)):

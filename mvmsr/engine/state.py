@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def collect_state(
         "accumulate": experiment.options.train.accumulate,
         "means": means.state_dict(),
         "best": best,
-        "detour": {"rollbacks": detour.rollbacks, "batches": detour.batches},
+        "detour": asdict(detour),
         "data": data,
     }
 

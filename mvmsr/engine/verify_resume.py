@@ -152,8 +152,7 @@ def _replay(options: TrainOptions, path: Path, end: int, keep: Iterable[int]) ->
     batches = build_batches(options)
     records, states = [], {}
     for iteration in range(start + 1, end + 1):
-        numbers = range((iteration - 1) * parts + detour.batches, iteration * parts + detour.batches)
-        drawn = [batches.batch(number) for number in numbers]
+        drawn = [batches.batch(number) for number in detour.numbers_of(iteration, parts)]
         group = [to_device(batch, experiment.device, experiment.channels_last) for batch in drawn]
         values, step = run_iteration(experiment, group)
         means.add(values)
