@@ -26,6 +26,7 @@ from mvmsr.inference.weights import (
     load_generator,
     save_weights,
 )
+from mvmsr.inference.weights_file import last_line
 
 FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "torchscript": ".pt", "onnx": ".onnx"}
 _TRACED_SIZE = (24, 32)
@@ -79,7 +80,7 @@ def export(module: nn.Module, info: WeightsInfo, to: str, path: Path, half: bool
         except RuntimeError as error:
             raise WeightsError(
                 f"{path}: {info.arch} cannot be written as {to}, or does not run as such at another image size "
-                f"({_last_line(error)}); use --to safetensors or pth"
+                f"({last_line(error)}); use --to safetensors or pth"
             ) from error
         tolerance = _HALF_STEP if half else _TOLERANCE
         if not difference <= tolerance:
@@ -168,10 +169,6 @@ def _largest_difference(source: nn.Module, exported: Callable[[Tensor], Tensor])
             # Foreign networks clamp; what they are exported as does not.
             found.append((expected.clamp(0, 1) - exported(lq).clamp(0, 1)).abs().max())
     return float(torch.stack(found).max())  # NaN where any is
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def _runnable(module: nn.Module) -> nn.Module:
