@@ -13,7 +13,7 @@ import yaml
 from mvmsr.config import OptionsError, TrainOptions, load
 from mvmsr.config.nmd_options import NMDOptions, load_nmd
 from mvmsr.engine.checkpoint import list_checkpoints
-from mvmsr.engine.nmd_training import weights_path
+from mvmsr.engine.nmd_run import weights_path
 from mvmsr.engine.run_dir import RunDir, as_plain, flat
 from mvmsr.inference.weights import WeightsError, read_info
 from mvmsr.reproduction.rows import Budget, ReproductionError, Row, nmd_options_file, rows_of
