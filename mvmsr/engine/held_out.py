@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mvmsr.atomic import write_whole
 from mvmsr.benchmark.image_sets import ImageSet
 from mvmsr.engine.build import Experiment
+from mvmsr.engine.iteration import as_floats
 from mvmsr.engine.objective import WeightedTerm, evaluate_terms
 from mvmsr.hardware import autocast
 from mvmsr.losses.geometry import health
@@ -181,11 +182,9 @@ def _loss_terms(terms: list[WeightedTerm], gt_embeddings: Tensor, sr_embeddings:
 
 
 def _chunks(experiment: Experiment, patches: HeldOutPatches) -> Iterator[tuple[Tensor, Tensor]]:
-    layout = torch.channels_last if experiment.channels_last else torch.contiguous_format
+    device, layout = experiment.device, experiment.channels_last
     for lq, gt in zip(patches.lq.split(_CHUNK), patches.gt.split(_CHUNK), strict=True):
-        yield tuple(  # type: ignore[misc]
-            part.to(experiment.device).to(torch.float32, memory_format=layout).mul_(1 / 255) for part in (lq, gt)
-        )
+        yield as_floats(lq, device, layout), as_floats(gt, device, layout)
 
 
 @torch.no_grad()
