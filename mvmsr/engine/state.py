@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from mvmsr.engine.build import Experiment, own_seed
+from mvmsr.engine.build import Experiment
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.misfit import misfit
 from mvmsr.engine.networks import NETWORKS
 from mvmsr.engine.run import Detour
+from mvmsr.engine.seeds import mixed_seed
 from mvmsr.engine.sharded_state import share_of_network, share_of_optimizer, whole_state
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def _random_state(experiment: Experiment) -> dict[str, Any]:
 def _restore_random_state(experiment: Experiment, states: list[dict[str, Any]]) -> None:
     rank = experiment.processes.rank
     if rank >= len(states):  # there were fewer processes then
-        torch.manual_seed(own_seed(experiment.options.manual_seed, rank, experiment.iteration))
+        torch.manual_seed(mixed_seed(experiment.options.manual_seed, rank, experiment.iteration))
         return
     torch.set_rng_state(states[rank]["cpu"])
     if states[rank]["cuda"] is not None and experiment.device.type == "cuda":
