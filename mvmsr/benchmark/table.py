@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +145,7 @@ def _grid(title: str, sets: list[str], metrics: list[str], results: Results) -> 
         values = [means.get((method, set_name), {}).get(key) for method in methods]
         parts = _parts(results, set_name, key, methods)
         drawn.append(_column(values, parts, results["metrics"].get(key, {})))
-    heads = tuple((set_name, key + _arrow(results["metrics"].get(key, {}))) for set_name, key in columns)
+    heads = tuple((set_name, key + arrow(results["metrics"].get(key, {}))) for set_name, key in columns)
     rows = tuple((method, tuple(column[i] for column in drawn)) for i, method in enumerate(methods))
     return Grid(title, heads, rows)
 
@@ -176,7 +176,8 @@ def _column(values: list[float | None], parts: list[str], about: dict[str, Any])
     ]
 
 
-def _arrow(about: dict[str, Any]) -> str:
+def arrow(about: Mapping[str, Any]) -> str:
+    """The direction in which a metric is better, behind its name; empty where that is not known."""
     return {True: " ↑", False: " ↓"}.get(about.get("higher_is_better"), "")  # type: ignore[arg-type]
 
 

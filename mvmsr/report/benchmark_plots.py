@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvmsr.benchmark.results import Results
-from mvmsr.benchmark.table import metric_name, metric_unit, pictures_of, title_of
+from mvmsr.benchmark.table import arrow, metric_name, metric_unit, pictures_of, title_of
 from mvmsr.report.benchmark_pictures import set_names
 from mvmsr.report.svg import GRID, INK, RUN_COLORS, inline_figure, plain_axes, run_color
 
@@ -55,8 +55,7 @@ def method_names(results: Results) -> list[str]:
 def axis_label(results: Results, metric: str) -> str:
     """`PSNR (dB) ↑`."""
     unit = metric_unit(metric)
-    arrow = {True: " ↑", False: " ↓"}.get(results["metrics"].get(metric, {}).get("higher_is_better"), "")
-    return f"{metric_name(metric)}{f' ({unit})' if unit else ''}{arrow}"
+    return f"{metric_name(metric)}{f' ({unit})' if unit else ''}{arrow(results['metrics'].get(metric, {}))}"
 
 
 def legend_marker(number: int) -> str:
@@ -223,10 +222,10 @@ def _scores(results: Results, set_name: str, metric: str) -> list[list[float]]:
 def _mark_best_corner(axes: Axes, results: Results, plane: Plane, ink: str) -> None:
     """Says in which corner a method that is best in both would lie."""
     right, top = (bool(results["metrics"][metric]["higher_is_better"]) for metric in (plane.x, plane.y))
-    arrow = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[right, top]
+    pointer = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[right, top]
     axes.text(
         *(0.985 if right else 0.015, 0.975 if top else 0.025),
-        f"better {arrow}" if right else f"{arrow} better",
+        f"better {pointer}" if right else f"{pointer} better",
         transform=axes.transAxes,
         ha="right" if right else "left",
         va="top" if top else "bottom",
