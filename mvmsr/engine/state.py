@@ -78,24 +78,8 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
             "use the run's own options, or another name"
         )
     try:
-        for name, module in experiment.modules.items():
-            optimizer = experiment.players[name].optimizer
-            theirs_of_network, theirs_of_optimizer = state["networks"][name], state["optimizers"][name]
-            if experiment.sharding is not None and name == "generator":
-                theirs_of_network = share_of_network(theirs_of_network, module)
-                theirs_of_optimizer = share_of_optimizer(theirs_of_optimizer, optimizer)
-            if difference := misfit(theirs_of_network, module):
-                raise CheckpointError(
-                    f"the checkpoint's {name} does not fit the options' {ours[name]}: {difference}; use the run's own "
-                    "options (its options.yml), or another name"
-                )
-            module.load_state_dict(theirs_of_network)
-            load_optimizer(
-                optimizer,
-                theirs_of_optimizer,
-                _optimizer_types(experiment)[name],
-                state.get("optimizer_types", {}).get(name),
-            )
+        for name in experiment.modules:
+            _restore_network(experiment, name, state)
         if experiment.ema is not None:
             # Averaging that was switched on just now begins at the network itself.
             average = state["ema"] or state["networks"]["generator"]
@@ -111,6 +95,22 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
     _restore_random_state(experiment, [state["rng"], *state.get("rng_of_others", [])])
     means.load_state_dict(state["means"], experiment.device)
     return state["best"]
+
+
+def _restore_network(experiment: Experiment, name: str, state: dict[str, Any]) -> None:
+    """Put a network's weights and its optimizer's moments back."""
+    module, optimizer = experiment.modules[name], experiment.players[name].optimizer
+    weights, moments = state["networks"][name], state["optimizers"][name]
+    if experiment.sharding is not None and name == "generator":
+        weights, moments = share_of_network(weights, module), share_of_optimizer(moments, optimizer)
+    if difference := misfit(weights, module):
+        raise CheckpointError(
+            f"the checkpoint's {name} does not fit the options' {_archs(experiment)[name]}: {difference}; use the "
+            "run's own options (its options.yml), or another name"
+        )
+    module.load_state_dict(weights)
+    was = state.get("optimizer_types", {}).get(name)
+    load_optimizer(optimizer, moments, _optimizer_types(experiment)[name], was)
 
 
 def _random_state(experiment: Experiment) -> dict[str, Any]:
