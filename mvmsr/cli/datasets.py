@@ -57,11 +57,12 @@ def prepare(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+    from mvmsr.cli.errors import shown_as_messages
     from mvmsr.data.prepare import PrepareError, adopt, fetch, find_known, known_sets
 
     console = Console()
     columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    try:
+    with shown_as_messages(PrepareError, OSError):
         known = find_known(name, known_sets())
         if source is not None:
             folder = adopt(known, source, data_root)
@@ -70,9 +71,6 @@ def prepare(
             with Progress(*columns, console=console, transient=True) as bar:
                 task = bar.add_task("downloading", total=None)
                 folder = fetch(known, data_root, lambda have, total: bar.update(task, completed=have, total=total))
-    except (PrepareError, OSError) as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from error
     if not _report(console, folder, 4, decode=False):
         raise typer.Exit(1)
 
