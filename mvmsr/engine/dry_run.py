@@ -13,6 +13,7 @@ from mvmsr.archs.param_count import count_parameters
 from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.data.batches import Batch
 from mvmsr.data.layouts import MissingDataError
+from mvmsr.durations import duration
 from mvmsr.engine.build import Experiment, build
 from mvmsr.engine.check import check
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
@@ -79,7 +80,7 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
     scaled = "" if measured == batch else f" (measured with {measured} of the batch's {batch} images)"
     console.print(
         f"{seconds * options.train.accumulate:.2f} s per iteration on this machine{scaled}; "
-        f"{total:,} iterations take about {_duration(seconds * options.train.accumulate * total)}, "
+        f"{total:,} iterations take about {duration(seconds * options.train.accumulate * total)}, "
         f"peak memory so far {peak_memory_mib():.0f} MiB"
     )
     for note in notes:
@@ -128,10 +129,3 @@ def _time_once(experiment: Experiment, size: int, gt_size: int) -> float:
     if experiment.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

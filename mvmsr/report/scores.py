@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mvmsr.durations import duration
 from mvmsr.report.run_files import RunFiles, finite
 
 
@@ -157,7 +158,7 @@ def _progress(run: RunFiles) -> tuple[str, ...]:
     if run.iteration >= total:
         return (f"finished: {total:,} iterations",)
     seconds = finite(run.series("step_seconds")[1])
-    left = f"about {_duration((total - run.iteration) * statistics.median(seconds))} left" if seconds else ""
+    left = f"about {duration((total - run.iteration) * statistics.median(seconds))} left" if seconds else ""
     return (f"{run.iteration:,} of {total:,} iterations", *([left] if left else []))
 
 
@@ -246,10 +247,3 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(shown, value)) + "]"
     return str(value)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
