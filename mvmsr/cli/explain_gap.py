@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from mvmsr.cli.options import Device, Precision
 from mvmsr.cli.several_values import spread
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def command(
     json: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write every convention and its figures to this file.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Try every convention of PSNR and SSIM and name those that give a paper's figures.
 

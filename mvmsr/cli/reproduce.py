@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from mvmsr.cli.options import DataRoot
 from mvmsr.cli.several_values import spread
 from mvmsr.cli.stopping import stoppable
 
@@ -48,9 +49,7 @@ def command(
     only: Annotated[
         list[str] | None, typer.Option(help="Train only these rows (srresnet_gan, ...; b to g). One or more.")
     ] = None,
-    data_root: Annotated[
-        str | None, typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets.")
-    ] = None,
+    data_root: DataRoot = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override one option of every training run; nmd.KEY=... for row F's discriminator."),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mvmsr.cli import train_nmd
+from mvmsr.cli.options import AutoResume, DataRoot
 
 
 def command(
@@ -17,9 +18,7 @@ def command(
         list[str] | None,
         typer.Option("--set", help="Override one option: --set train.optim_g.lr=2e-4. May be repeated."),
     ] = None,
-    auto_resume: Annotated[
-        bool, typer.Option("--auto-resume", help="Continue from the run's newest checkpoint, if it has one.")
-    ] = False,
+    auto_resume: AutoResume = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and build everything, show sizes and cost, then stop.")
     ] = False,
@@ -33,9 +32,7 @@ def command(
             "stop. The run is not changed.",
         ),
     ] = None,
-    data_root: Annotated[
-        str | None, typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets.")
-    ] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Train a model from a YAML options file; Ctrl-C saves before exiting."""
     import os

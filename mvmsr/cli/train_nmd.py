@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mvmsr.cli.options import AutoResume, DataRoot
+
 
 def command(
     opt: Annotated[Path, typer.Option("-opt", "--opt", help="Options file, such as options/train/nmd.yml.")],
@@ -14,15 +16,11 @@ def command(
         list[str] | None,
         typer.Option("--set", help="Override one option: --set train.total_iter=20000. May be repeated."),
     ] = None,
-    auto_resume: Annotated[
-        bool, typer.Option("--auto-resume", help="Continue from the run's newest checkpoint, if it has one.")
-    ] = False,
+    auto_resume: AutoResume = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and build everything, show the size, then stop.")
     ] = False,
-    data_root: Annotated[
-        str | None, typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets.")
-    ] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Train the discriminator that NaturalnessLoss uses; `mvmsr train` does the same with such a file."""
     import os
