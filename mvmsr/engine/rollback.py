@@ -35,19 +35,9 @@ def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
     experiment.guard.forget()
     text = f"{error} Its images are in {folder}."
     found = experiment.processes.first("reading the checkpoint", lambda: latest_checkpoint(run.folder.checkpoints))
-    if found is None:
-        remedy = "There is no checkpoint yet to go back to; lower the learning rate, or set train.grad_clip."
-    elif run.detour.rollbacks < limit:
-        remedy = None
-    elif limit:
-        remedy = f"The run went back {limit} times already (train.max_rollbacks)."
-    else:
-        remedy = (
-            "To go back to the last checkpoint and continue with other images: "
-            "--auto-resume --set train.max_rollbacks=3."
-        )
-    if found is None or remedy is not None:
-        raise NonFiniteLossError(f"{text} {remedy}", error.iteration, error.network) from error
+    obstacle = _obstacle(found is not None, run.detour.rollbacks, limit)
+    if found is None or obstacle is not None:
+        raise NonFiniteLossError(f"{text} {obstacle}", error.iteration, error.network) from error
     path, state = found
     skipped = run.detour.numbers_of(error.iteration, train.accumulate).stop
     run.best = restore_state(experiment, run.means, state)
@@ -61,6 +51,19 @@ def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
         path,
         run.detour.rollbacks,
         limit,
+    )
+
+
+def _obstacle(has_checkpoint: bool, rollbacks: int, limit: int) -> str | None:
+    """Why the run may not go back, and what can be done; None where it may."""
+    if not has_checkpoint:
+        return "There is no checkpoint yet to go back to; lower the learning rate, or set train.grad_clip."
+    if rollbacks < limit:
+        return None
+    if limit:
+        return f"The run went back {limit} times already (train.max_rollbacks)."
+    return (
+        "To go back to the last checkpoint and continue with other images: --auto-resume --set train.max_rollbacks=3."
     )
 
 
