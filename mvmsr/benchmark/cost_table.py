@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mvmsr.benchmark.results import Results
+from mvmsr.benchmark.table import markdown_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,9 +45,8 @@ def cost_markdown(results: Results) -> str:
     lines = cost_lines(results)
     if not lines:
         return ""
-    rows = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *lines]
-    drawn = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([f"Cost on {_device(results)}. {NOTE}", "", *drawn]) + "\n"
+    drawn = markdown_table(HEADER, lines, range(1, len(HEADER)))
+    return f"Cost on {_device(results)}. {NOTE}\n\n{drawn}\n"
 
 
 def _device(results: Results) -> str:

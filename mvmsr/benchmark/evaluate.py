@@ -104,7 +104,8 @@ def evaluate(
     check_protocol(method, image_set, protocol, name)
     done = dict(known or {})
     pairs = [pair for pair in image_set.pairs if pair.name not in done]
-    parallel = {key: metric for key, metric in metrics.items() if not _has_network(metric)}
+    networks = {key: metric for key, metric in metrics.items() if _has_network(metric)}
+    parallel = {key: metric for key, metric in metrics.items() if key not in networks}
 
     def restore(pair: ImagePair, loaded: _Loaded) -> _Restored:
         blank = ImageScore(name, image_set.name, pair.name, {})
@@ -130,13 +131,13 @@ def evaluate(
         return replace(restored.score, scores=scores, notes=notes)
 
     def finish(restored: _Restored, result: ImageScore) -> None:
-        if (
-            result.error is None
-            and restored.sr is not None
-            and restored.gt is not None
-            and len(parallel) < len(metrics)
-        ):
-            result = _score_by_networks(result, restored.sr, restored.gt, metrics, protocol)
+        if networks and result.error is None and restored.sr is not None and restored.gt is not None:
+            try:
+                scores, notes = score_picture(restored.sr, restored.gt, networks, protocol)
+                merged = {**result.scores, **scores}
+                result = replace(result, scores={key: merged[key] for key in metrics}, notes={**result.notes, **notes})
+            except _EXPECTED as error:
+                result = ImageScore(name, image_set.name, result.image, {}, error=str(error))
         if result.error is not None:
             logger.warning("%s on %s, %s: %s", name, image_set.name, result.image, result.error)
         done[result.image] = result
@@ -242,20 +243,6 @@ def _restore(
 def _has_network(metric: Metric) -> bool:
     """Whether a metric computes by torch, which brings its own threads and had better be called from one."""
     return any(isinstance(value, nn.Module) for value in vars(metric).values())
-
-
-def _score_by_networks(
-    result: ImageScore, sr: np.ndarray, gt: np.ndarray, metrics: Mapping[str, Metric], protocol: Protocol
-) -> ImageScore:
-    networks = {key: metric for key, metric in metrics.items() if _has_network(metric)}
-    if not networks:
-        return result
-    try:
-        scores, notes = score_picture(sr, gt, networks, protocol)
-    except _EXPECTED as error:
-        return ImageScore(result.method, result.set, result.image, {}, error=str(error))
-    merged = {**result.scores, **scores}
-    return replace(result, scores={key: merged[key] for key in metrics}, notes={**result.notes, **notes})
 
 
 def _score_luma(

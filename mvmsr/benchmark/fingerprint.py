@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvmsr.benchmark.methods import Method, MethodError, SavedPictures, file_sha256
+from mvmsr.benchmark.methods import Method, MethodError, SavedPictures
+from mvmsr.checksum import file_sha256
 from mvmsr.data.layouts import ImagePair
 from mvmsr.metrics.metric import Metric
 from mvmsr.metrics.protocol import Protocol

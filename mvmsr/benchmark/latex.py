@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from mvmsr.benchmark.gaps import failed, not_computed
 from mvmsr.benchmark.results import Results
 from mvmsr.benchmark.table import Cell, Grid, grids, metric_name, pictures_of
 
@@ -109,15 +110,6 @@ def _rules(widths: Sequence[int]) -> str:
     return " ".join(rf"\cmidrule(lr){{{end - width + 1}-{end}}}" for end, width in zip(ends, widths, strict=True))
 
 
-def _comments(results: Results) -> Iterator[str]:
+def _comments(results: Results) -> list[str]:
     """Whole metrics without a score and failures; a reason may have several lines."""
-    for entry in results["missing"]:
-        if "image" not in entry:
-            yield from _commented(f"{entry['metric']} was not computed: {entry['why']}")
-    for failure in results["failures"]:
-        where = ", ".join(str(failure[key]) for key in ("method", "set", "image") if failure.get(key))
-        yield from _commented(f"failed: {where}: {failure['why']}")
-
-
-def _commented(text: str) -> list[str]:
-    return [f"% {line}" for line in text.splitlines()]
+    return [f"% {line}" for text in (*not_computed(results), *failed(results)) for line in text.splitlines()]

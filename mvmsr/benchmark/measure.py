@@ -32,8 +32,12 @@ MOST_WORKERS = 8
 
 def picture_path(out: str | Path, method: str, set_name: str, image: str) -> Path:
     """`out`/images/METHOD/SET/IMAGE.png, with names as file systems take them."""
-    method, set_name, image = (re.sub(r"[^\w.+-]", "_", part) for part in (method, set_name, image))
-    return Path(out) / "images" / method / set_name / f"{image}.png"
+    return Path(out) / "images" / file_name(method) / file_name(set_name) / f"{file_name(image)}.png"
+
+
+def file_name(name: str) -> str:
+    """A method, set or picture as it is written in the names of files."""
+    return re.sub(r"[^\w.+-]", "_", name)
 
 
 class Count:
@@ -102,7 +106,7 @@ class Bench:
         self.counter.advance(len(known))
         return known
 
-    def report(self, methods: int, say: Callable[[str], None]) -> None:
+    def report(self, say: Callable[[str], None]) -> None:
         """Say what is taken over and what is not."""
         counter, changed = self.counter, self.changed
         if self.journal is None or not (counter.done or changed):

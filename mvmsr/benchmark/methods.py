@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Union
 import torch
 from torch import Tensor
 
+from mvmsr.checksum import file_sha256
 from mvmsr.data.image_io import IMAGE_SUFFIXES
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair
@@ -130,15 +130,6 @@ def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "
         raise MethodError(f"unknown method {spec!r}; a method is {SPELLINGS}. {error}") from error
     name = weights.stem if weights in (path, BUILTIN_DIR / weights.name) else path.resolve().name
     return Method(label or name, weights, lambda: _open_model(weights, scale, device, precision))
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _split_label(spec: str) -> tuple[str | None, str]:

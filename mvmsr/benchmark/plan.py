@@ -36,7 +36,7 @@ class Plan:
         device, precision: of the models and of LPIPS.
         weights_dir: where metrics look for pretrained files first.
         allow_missing: a metric without its weights is no failure.
-        workers: threads that read and score pictures, see `run.pick_workers`; 0 (`auto`) chooses.
+        workers: threads that read and score pictures, see `measure.pick_workers`; 0 (`auto`) chooses.
         restart: measure everything again, whatever `out` holds.
     """
 

@@ -58,7 +58,7 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
         say(f"{failure['method'] or failure['set']} is left out, the rest is measured: {failure['why']}")
     bench = Bench(plan, protocol, metrics, device, sets, Count(progress, len(methods) * sum(map(len, sets))))
     remembered = [bench.remember(method) for method in methods]
-    bench.report(len(methods), say)
+    bench.report(say)
     about = []
     scores: list[ImageScore] = []
     for method, known in zip(methods, remembered, strict=True):

@@ -25,6 +25,7 @@ import numpy as np
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+SEED = 0
 FEW_IMAGES = 5
 """With fewer pictures than this, an interval is given but decides nothing."""
 
@@ -42,7 +43,7 @@ class Interval:
 
 
 def paired_bootstrap(
-    strata: Sequence[np.ndarray], *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
+    strata: Sequence[np.ndarray], *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = SEED
 ) -> Interval:
     """The mean of differences over all pictures and its interval; exactly negated when all differences are.
 
@@ -77,12 +78,7 @@ def paired_bootstrap(
 
 
 def pairwise_statistics(
-    images: Iterable[Mapping[str, Any]],
-    metrics: Mapping[str, Mapping[str, Any]],
-    *,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
+    images: Iterable[Mapping[str, Any]], metrics: Mapping[str, Mapping[str, Any]], *, resamples: int = RESAMPLES
 ) -> list[dict[str, Any]]:
     """One row for every metric, pair of methods and set, and one over all sets where the pair shares several.
 
@@ -99,7 +95,7 @@ def pairwise_statistics(
         - `images`, `left_out`: pictures compared, and those of the set that lack a finite score of either method;
         - `a_better`, `b_better`: on how many pictures each is the better one; they may also be equal;
         - `too_few`: fewer than `FEW_IMAGES` pictures;
-        - `better`: the method that is better with the asked confidence, None where the interval holds zero, its
+        - `better`: the method that is better with `CONFIDENCE`, None where the interval holds zero, its
           bounds are not known or the pictures are too few.
     """
     images = list(images)
@@ -116,23 +112,19 @@ def pairwise_statistics(
                 choices.append((None, shared))
             for set_name, chosen in choices:
                 strata, left_out = _differences(chosen, a, b)
-                row = _row(strata, left_out, about.get("higher_is_better"), a, b, resamples, confidence, seed)
+                row = _row(strata, left_out, about.get("higher_is_better"), a, b, resamples)
                 rows.append({"a": a, "b": b, "set": set_name, "metric": metric, **row})
     return rows
 
 
-def add_statistics(
-    results: Mapping[str, Any], *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
-) -> dict[str, Any]:
+def add_statistics(results: Mapping[str, Any], *, resamples: int = RESAMPLES) -> dict[str, Any]:
     """The results document with `statistics` (see `pairwise_statistics`) and how they were made, anew."""
-    rows = pairwise_statistics(
-        results["images"], results["metrics"], resamples=resamples, confidence=confidence, seed=seed
-    )
+    rows = pairwise_statistics(results["images"], results["metrics"], resamples=resamples)
     about = {
         "method": "paired bootstrap over images, expanded percentiles",
-        "confidence": confidence,
+        "confidence": CONFIDENCE,
         "resamples": resamples,
-        "seed": seed,
+        "seed": SEED,
     }
     return {**results, "statistics": rows, "statistics_settings": about}
 
@@ -157,19 +149,12 @@ def _differences(scores: Scores, a: str, b: str) -> tuple[list[np.ndarray], int]
 
 
 def _row(
-    strata: Sequence[np.ndarray],
-    left_out: int,
-    higher_is_better: bool | None,
-    a: str,
-    b: str,
-    resamples: int,
-    confidence: float,
-    seed: int,
+    strata: Sequence[np.ndarray], left_out: int, higher_is_better: bool | None, a: str, b: str, resamples: int
 ) -> dict[str, Any]:
     differences = np.concatenate(strata)
     interval = Interval(math.nan, None, None)
     if len(differences):
-        interval = paired_bootstrap(strata, resamples=resamples, confidence=confidence, seed=seed)
+        interval = paired_bootstrap(strata, resamples=resamples)
     too_few = len(differences) < FEW_IMAGES
     a_higher, b_higher = int((differences > 0).sum()), int((differences < 0).sum())
     better = None

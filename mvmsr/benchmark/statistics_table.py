@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mvmsr.benchmark.results import Results
 from mvmsr.benchmark.statistics import FEW_IMAGES
+from mvmsr.benchmark.table import markdown_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 HEADER = ("a - b", "set", "metric", "difference", "95 % interval", "a better on", "better")
+FIGURES = range(3, 6)
+"""Columns that are justified to the right."""
 ALL_SETS = "all"
 
 
@@ -33,7 +36,7 @@ def statistics_table(results: Results) -> Table:
 
     table = Table(title="Paired differences", title_justify="left", caption=_note(results), caption_justify="left")
     for number, text in enumerate(header_of(results)):
-        table.add_column(text, justify="right" if 3 <= number <= 5 else "left", overflow="fold")
+        table.add_column(text, justify="right" if number in FIGURES else "left", overflow="fold")
     for cells, row in zip(statistics_lines(results), results.get("statistics", []), strict=True):
         table.add_row(*(Text(cell, "bold" if row["better"] is not None else "") for cell in cells))
     return table
@@ -44,9 +47,7 @@ def statistics_markdown(results: Results) -> str:
     lines = statistics_lines(results)
     if not lines:
         return ""
-    rows: Sequence[Sequence[str]] = [header_of(results), ["---"] * 3 + ["---:"] * 3 + ["---"], *lines]
-    text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-    return f"Paired differences\n\n{text}\n\n{_note(results)}\n"
+    return f"Paired differences\n\n{markdown_table(header_of(results), lines, FIGURES)}\n\n{_note(results)}\n"
 
 
 def _cells(row: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

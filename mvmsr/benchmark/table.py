@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,9 +130,8 @@ def to_markdown(results: Results) -> str:
     blocks = []
     for grid in grids(results):
         header = ["method", *(f"{set_name} {metric}" for set_name, metric in grid.columns)]
-        lines = [f"{grid.title}", "", _row(header), _row(["---", *["---:"] * len(grid.columns)])]
-        for method, cells in grid.rows:
-            lines.append(_row([_escape(method), *(marks[cell.rank].format(cell.shown) for cell in cells)]))
+        rows = [(method, *(marks[cell.rank].format(cell.shown) for cell in cells)) for method, cells in grid.rows]
+        lines = [grid.title, "", markdown_table(header, rows, range(1, len(header)))]
         lines += ["", f"{grid.footnote}."] if grid.footnote else []
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
@@ -147,7 +146,7 @@ def _grid(title: str, sets: list[str], metrics: list[str], results: Results) -> 
         values = [means.get((method, set_name), {}).get(key) for method in methods]
         parts = _parts(results, set_name, key, methods)
         drawn.append(_column(values, parts, results["metrics"].get(key, {})))
-    heads = tuple((set_name, key + _arrow(results["metrics"].get(key, {}))) for set_name, key in columns)
+    heads = tuple((set_name, key + arrow(results["metrics"].get(key, {}))) for set_name, key in columns)
     rows = tuple((method, tuple(column[i] for column in drawn)) for i, method in enumerate(methods))
     return Grid(title, heads, rows)
 
@@ -178,13 +177,22 @@ def _column(values: list[float | None], parts: list[str], about: dict[str, Any])
     ]
 
 
-def _arrow(about: dict[str, Any]) -> str:
+def arrow(about: Mapping[str, Any]) -> str:
+    """The direction in which a metric is better, behind its name; empty where that is not known."""
     return {True: " ↑", False: " ↓"}.get(about.get("higher_is_better"), "")  # type: ignore[arg-type]
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Container[int]) -> str:
+    r"""A table for documents, without a line's end after its last row.
 
+    >>> print(markdown_table(["method", "PSNR"], [["a|b", "28.42"]], right=[1]))
+    | method | PSNR |
+    | --- | ---: |
+    | a\|b | 28.42 |
 
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    Args:
+        right: numbers of the columns that are justified to the right.
+    """
+    ruler = ["---:" if number in right else "---" for number in range(len(header))]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ruler, *cells))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,8 +13,7 @@ def command(
         list[Path], typer.Argument(metavar="RESULTS.json...", help="Files written by `mvmsr test`, or their folders.")
     ],
     out: Annotated[
-        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
-        typer.Option("-o", "--out", help="Folder for results.json, results.csv and comparison.md."),
+        Path | None, typer.Option("-o", "--out", help="Folder for results.json, results.csv and comparison.md.")
     ] = None,
 ) -> None:
     """Compare methods image by image; exits 1 if results follow different protocols or cannot be compared."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from mvmsr.cli.stopping import stoppable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DATA_ROOT = typer.Option(None, "--data-root", help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets.")
 
 app = typer.Typer(help="List, prepare and check data sets.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_sets(
-    data_root: Path | None = typer.Option(
-        None, "--data-root", help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."
-    ),
+    data_root: Path | None = _DATA_ROOT,
 ) -> None:
     """Show the data sets that `prepare` knows, where they come from, and which are present."""
     from rich.console import Console
@@ -44,9 +48,7 @@ def list_sets(
 @stoppable()
 def prepare(
     name: str = typer.Argument(..., help="A name from `mvmsr datasets list`."),
-    data_root: Path | None = typer.Option(
-        None, "--data-root", help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."
-    ),
+    data_root: Path | None = _DATA_ROOT,
     source: Path | None = typer.Option(
         None, "--from", help="A folder you already have: it is checked and linked instead of downloading."
     ),
@@ -55,11 +57,12 @@ def prepare(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+    from mvmsr.cli.errors import shown_as_messages
     from mvmsr.data.prepare import PrepareError, adopt, fetch, find_known, known_sets
 
     console = Console()
     columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    try:
+    with shown_as_messages(PrepareError, OSError):
         known = find_known(name, known_sets())
         if source is not None:
             folder = adopt(known, source, data_root)
@@ -68,9 +71,6 @@ def prepare(
             with Progress(*columns, console=console, transient=True) as bar:
                 task = bar.add_task("downloading", total=None)
                 folder = fetch(known, data_root, lambda have, total: bar.update(task, completed=have, total=total))
-    except (PrepareError, OSError) as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from error
     if not _report(console, folder, 4, decode=False):
         raise typer.Exit(1)
 
@@ -80,9 +80,7 @@ def check(
     folder: Path = typer.Argument(..., help="A data set's folder, or its name below the data root."),
     scale: int = typer.Option(4, min=1, help="Factor between low quality and ground truth."),
     decode: bool = typer.Option(False, help="Decode every image, instead of only reading its header."),
-    data_root: Path | None = typer.Option(
-        None, "--data-root", help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."
-    ),
+    data_root: Path | None = _DATA_ROOT,
 ) -> None:
     """Show a folder's layout, its number of pairs, and its problems; exits 1 if there are any."""
     from rich.console import Console
@@ -97,13 +95,10 @@ def check(
         raise typer.Exit(1)
 
 
-def _report(console: object, folder: Path, scale: int, decode: bool, name: str | None = None) -> bool:
+def _report(console: Console, folder: Path, scale: int, decode: bool, name: str | None = None) -> bool:
     """Print what `check` finds; whether all is well."""
-    from rich.console import Console
-
     from mvmsr.data.prepare import check as check_folder
 
-    assert isinstance(console, Console)
     report = check_folder(folder, scale, decode, name)
     console.print(f"{folder}: layout {report.layout}", markup=False, soft_wrap=True)
     made = report.pairs - report.with_lq

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,8 +27,7 @@ def command(
         "demo_output"
     ),
     iterations: Annotated[
-        Optional[int],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
-        typer.Option(min=1, help="Number of training iterations.", show_default="1200"),
+        int | None, typer.Option(min=1, help="Number of training iterations.", show_default="1200")
     ] = None,
 ) -> None:
     """Train a small MvM model for a few minutes, compare it with bicubic, upscale an image, and write a report."""

@@ -10,6 +10,8 @@ import typer
 from mvmsr.cli.stopping import stoppable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mvmsr.cli.doctor_findings import Finding
 
 
@@ -82,12 +84,9 @@ def _of_run(run: Path, data: bool, data_root: Path | None) -> list[Finding]:
     return [*check_run(run), *(check_run_data(run, data_root) if data else ())]
 
 
-def _show(findings: list[Finding], console: object) -> None:
-    from rich.console import Console
-
+def _show(findings: list[Finding], console: Console) -> None:
     from mvmsr.cli.doctor_findings import State, rich_table
 
-    assert isinstance(console, Console)
     for section in dict.fromkeys(finding.section for finding in findings):
         console.print(rich_table(section, [finding for finding in findings if finding.section == section]))
         console.print()

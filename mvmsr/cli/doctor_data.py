@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mvmsr.cli.doctor_findings import Finding, State
 
@@ -30,7 +30,6 @@ def check_run_data(root: Path, data_root: Path | None = None) -> Iterator[Findin
 
 def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator[Finding]:
     """Pairs and sizes by the files' headers; then every picture is read and compared with the others."""
-    from mvmsr.data.layouts import LayoutError
     from mvmsr.data.packing import audit
 
     spec = options.datasets.train
@@ -39,11 +38,11 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
         return
     try:
         pairs = _training_pairs(options, data_root)
-    except LayoutError as error:
+    except ValueError as error:  # of folders that are missing, do not pair up, or differ in number
         remedy = "set MVMSR_DATA_ROOT or --data-root to the folder that holds your data sets"
         yield Finding("Data", "training images", State.missing, str(error), remedy)
         return
-    gt_size = int(spec.args.get("gt_size", 96))
+    gt_size = spec.gt_size
     entries, problems = audit(pairs, options.scale, gt_size)
     for problem in problems[:_SHOWN]:
         remedy = "repair these images or remove them; training does not start with them"
@@ -61,21 +60,13 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
 
 
 def _training_pairs(options: TrainOptions, data_root: Path | None) -> list[ImagePair]:
-    from mvmsr.data.layouts import find_pairs, resolve_dataroot
+    from mvmsr.data.layouts import resolve_dataroot
+    from mvmsr.data.paired_dataset import as_list, find_training_pairs
 
     args = options.datasets.train.args
-    roots, low = (_as_list(args.get(key)) for key in ("dataroot_gt", "dataroot_lq"))
+    roots = [resolve_dataroot(root, data_root) for root in as_list(args.get("dataroot_gt") or [])]
     template, meta = args.get("filename_tmpl", "{}"), args.get("meta_info_file")
-    listed = resolve_dataroot(meta, data_root) if meta else None
-    pairs = []
-    for k, root in enumerate(roots):
-        lq = resolve_dataroot(low[k], data_root) if k < len(low) else None
-        pairs += find_pairs(resolve_dataroot(root, data_root), lq, options.scale, template, listed)
-    return pairs
-
-
-def _as_list(value: Any) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
+    return find_training_pairs(roots, args.get("dataroot_lq"), options.scale, template, meta, data_root)
 
 
 def _likenesses(pairs: Sequence[ImagePair], options: TrainOptions, data_root: Path | None) -> Iterator[Finding]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from mvmsr.checksum import file_sha256
 from mvmsr.cli.doctor_findings import Finding, State
 
 _PICTURES = {"Set5": 5, "Set14": 14, "BSD100": 100, "Urban100": 100}
@@ -62,7 +62,7 @@ def weights(weights_dir: Path | None = None) -> Iterator[Finding]:
                 "Weights", name, State.missing, f"{entry.filename} is not here; it is for {entry.used_for}", remedy
             )
             continue
-        digest = _sha256(path) if entry.sha256_prefix else ""
+        digest = file_sha256(path) if entry.sha256_prefix else ""
         if digest.startswith(entry.sha256_prefix):
             yield Finding("Weights", name, State.ok, str(path), values={"path": str(path)})
         else:
@@ -87,11 +87,3 @@ def _benchmark_set(name: str, folder: Path) -> Finding:
     made = report.pairs - report.with_lq
     text = f"{report.pairs} images, layout {report.layout}" + (f", {made} low-quality ones to be made" if made else "")
     return Finding("Data", name, State.ok, text, values=values)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvmsr.cli.doctor_findings import Finding, State
-from mvmsr.container_memory import container_memory
+from mvmsr.container_memory import free_memory
 
 if TYPE_CHECKING:
     import torch
@@ -171,19 +171,6 @@ def room(data_root: Path | None = None) -> Iterator[Finding]:
         remedy = "" if state is State.ok else "free some space: a run keeps several checkpoints (logger.keep_last)"
         text = f"{free / _GIB:.1f} GiB free at {existing}"
         yield Finding("Room", name, state, text, remedy, {"bytes": free, "path": str(existing)})
-
-
-def free_memory() -> int | None:
-    """Bytes of memory that a process can still take, container limits included; None where that is unknown."""
-    found = []
-    try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        found.append(int(fields["MemAvailable"].split()[0]) * 1024)
-    except (OSError, KeyError, ValueError):
-        if "SC_AVPHYS_PAGES" in os.sysconf_names:
-            found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    left = container_memory()
-    return min(found if left is None else [*found, left], default=None)
 
 
 def _threads(threads: int) -> Finding:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from mvmsr.cli.options import Device, Precision
 from mvmsr.cli.several_values import spread
 
 if TYPE_CHECKING:
@@ -35,30 +36,28 @@ def command(
     set_name: Annotated[str, typer.Option("--set", help="A set below the data root, or a folder.")],
     method: Annotated[str, typer.Option(help="bicubic, a weights file, a run directory, or images:DIR.")] = "bicubic",
     data_root: Annotated[
-        Optional[str],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
-        typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets."),
+        str | None, typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets.")
     ] = None,
     scale: Annotated[int, typer.Option(min=1, help="Upscaling factor.")] = 4,
     top: Annotated[int, typer.Option(min=1, help="How many conventions to show.")] = 10,
     json: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(dir_okay=False, help="Write every convention and its figures to this file."),
+        Path | None, typer.Option(dir_okay=False, help="Write every convention and its figures to this file.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Try every convention of PSNR and SSIM and name those that give a paper's figures.
 
     Exits 0 where one gives all targets to their digits, 1 where none does or a picture fails, 2 for a wrong question.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mvmsr.benchmark.explain_gap import TargetError, explain, measure, parse_target
     from mvmsr.benchmark.image_sets import load_image_set
     from mvmsr.benchmark.methods import MethodError, parse_method
     from mvmsr.benchmark.writable import check_folder
     from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.cli.progress import picture_bar
     from mvmsr.cli.tables import print_table, table_console
     from mvmsr.data.layouts import LayoutError
 
@@ -78,11 +77,7 @@ def command(
     except (TargetError, MethodError, LayoutError, ValueError, OSError) as error:
         errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
-    with (
-        shown_as_messages(ValueError, OSError),
-        Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar,
-    ):
+    with shown_as_messages(ValueError, OSError), picture_bar(errors) as bar:
         task = bar.add_task("", total=len(image_set))
 
         def on_picture(done: int, _: int, name: str) -> None:

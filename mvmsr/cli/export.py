@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -30,7 +30,7 @@ def command(
         Target, typer.Option("--to", help="pth is BasicSR's layout; safetensors is mvmsr's own, self-describing one.")
     ],
     out: Annotated[
-        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        Path | None,
         typer.Option(
             "-o",
             "--out",
@@ -45,7 +45,7 @@ def command(
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16 (safetensors).")] = False,
     card: Annotated[
-        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        Path | None,
         typer.Option(help="Model card to include, YAML (safetensors, pth): title, good_for, trained_on, scores, ..."),
     ] = None,
     blend: Annotated[

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
+from mvmsr.cli.options import DataRoot
 from mvmsr.cli.several_values import spread
 from mvmsr.cli.stopping import stoppable
 
@@ -43,28 +44,22 @@ def command(
     ] = "cpu",
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs per row, with seeds 0, 1, ...")] = 1,
     out: Annotated[
-        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
-        typer.Option(help="Folder for runs, scores and the table.", show_default="results/TABLE_BUDGET"),
+        Path | None, typer.Option(help="Folder for runs, scores and the table.", show_default="results/TABLE_BUDGET")
     ] = None,
     only: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Train only these rows (srresnet_gan, ...; b to g). One or more."),
+        list[str] | None, typer.Option(help="Train only these rows (srresnet_gan, ...; b to g). One or more.")
     ] = None,
-    data_root: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."),
-    ] = None,
+    data_root: DataRoot = None,
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--set", help="Override one option of every training run; nmd.KEY=... for row F's discriminator."),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done and what it costs, then stop.")] = False,
     options: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder of the options files.", show_default="options/reproduce"),
+        Path | None, typer.Option(help="Folder of the options files.", show_default="options/reproduce")
     ] = None,
     document: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(dir_okay=False, help="Also write the table into its own section of this Markdown file."),
     ] = None,
 ) -> None:

@@ -11,6 +11,8 @@ from types import FrameType
 
 import typer
 
+from mvmsr.signals import handled
+
 _INTERRUPTED = 130
 
 
@@ -18,8 +20,7 @@ _INTERRUPTED = 130
 def stoppable() -> Iterator[None]:
     """While inside, SIGTERM and SIGHUP raise KeyboardInterrupt; the exit status is then 143 or 129 instead of 130.
 
-    Decorates commands, but not training, which has its own way to end (`mvmsr.engine.stop`). A SIGHUP that is ignored
-    stays so: that is what `nohup` asks for.
+    Decorates commands, but not training, which has its own way to end (`mvmsr.engine.stop`).
     """
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
@@ -34,16 +35,10 @@ def stoppable() -> Iterator[None]:
         received.append(number)
         raise KeyboardInterrupt
 
-    numbers = [signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield
-    except (KeyboardInterrupt, typer.Exit) as stop:
-        if received and getattr(stop, "exit_code", _INTERRUPTED) == _INTERRUPTED:
-            raise typer.Exit(128 + received[0]) from stop
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled(handle):
+        try:
+            yield
+        except (KeyboardInterrupt, typer.Exit) as stop:
+            if received and getattr(stop, "exit_code", _INTERRUPTED) == _INTERRUPTED:
+                raise typer.Exit(128 + received[0]) from stop
+            raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -32,21 +32,20 @@ class SeveralValues(TyperCommand):
 @stoppable()
 def command(
     opt: Annotated[
-        Optional[Path],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        Path | None,
         typer.Option("-opt", "--opt", help="Options file, such as options/test/benchmark_x4.yml; flags override it."),
     ] = None,
     method: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             help="bicubic, a weights file, a run directory, onnx:FILE or images:DIR; LABEL=... names it. One or more."
         ),
     ] = None,
     set_names: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Sets below the data root, or folders. One or more.", show_default="Set5"),
+        list[str] | None, typer.Option(help="Sets below the data root, or folders. One or more.", show_default="Set5")
     ] = None,
     metrics: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             help="psnr, ssim, consistency, lpips, lpips_vgg, st_lpips, st_lpips_vgg, niqe, niqe_y; pyiqa:NAME for one "
             "of pyiqa's; psnr_rgb, ssim_y_float, ... under another protocol. One or more.",
@@ -54,41 +53,32 @@ def command(
         ),
     ] = None,
     protocol: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="y, y_float, y_only, rgb or rgb_zero_pad.", show_default="y"),
+        str | None, typer.Option(help="y, y_float, y_only, rgb or rgb_zero_pad.", show_default="y")
     ] = None,
     data_root: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets."),
+        str | None, typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets.")
     ] = None,
     out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Folder for results.json, .csv, .md and .tex, images, plots and report.html."),
+        str | None, typer.Option(help="Folder for results.json, .csv, .md and .tex, images, plots and report.html.")
     ] = None,
-    json: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(dir_okay=False, help="Also write results.json here."),
-    ] = None,
-    scale: Annotated[Optional[int], typer.Option(help="Upscaling factor.", show_default="4")] = None,  # noqa: UP045
+    json: Annotated[Path | None, typer.Option(dir_okay=False, help="Also write results.json here.")] = None,
+    scale: Annotated[int | None, typer.Option(help="Upscaling factor.", show_default="4")] = None,
     lq: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="make: create the low-quality images with MATLAB's bicubic; file: use each set's own; or a folder of "
             "them.",
             show_default="make",
         ),
     ] = None,
-    device: Annotated[Optional[str], typer.Option(help="auto, cuda, mps or cpu.")] = None,  # noqa: UP045
-    precision: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="auto, 32, bf16-mixed or 16-mixed."),
-    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda, mps or cpu.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = None,
     weights_dir: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Folder searched first for pretrained weights of metrics; also $MVMSR_WEIGHTS_DIR."),
     ] = None,
     save_images: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option(
             "--save-images/--no-save-images",
             help="Write every restored image below OUT/images, where the report finds it.",
@@ -100,15 +90,13 @@ def command(
         typer.Option("--report/--no-report", help="Write OUT/report.html and OUT/plots.", show_default="with --out"),
     ] = True,
     allow_missing: Annotated[
-        Optional[bool],  # noqa: UP045
-        typer.Option("--allow-missing", help="Do not fail if a metric's weights are missing."),
+        bool | None, typer.Option("--allow-missing", help="Do not fail if a metric's weights are missing.")
     ] = None,
     workers: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Threads that read and score images; auto is as many as torch uses, at most 8."),
+        str | None, typer.Option(help="Threads that read and score images; auto is as many as torch uses, at most 8.")
     ] = None,
     restart: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option("--restart", help="Measure everything again instead of reusing the scores in OUT/partial.jsonl."),
     ] = None,
 ) -> None:
@@ -122,6 +110,7 @@ def command(
     from mvmsr.benchmark.run import is_complete, run_benchmark
     from mvmsr.benchmark.writable import check_folder
     from mvmsr.cli.errors import shown_as_messages
+    from mvmsr.cli.progress import picture_bar
     from mvmsr.cli.tables import table_console
     from mvmsr.registry import RegistryError
 
@@ -149,7 +138,7 @@ def command(
             plan = replace(plan, save_images=plan.out is not None)
         if json is not None:
             check_folder(json.parent)
-        with _progress(errors) as bar:
+        with picture_bar(errors) as bar:
             task = bar.add_task("", total=None)
             results = run_benchmark(
                 plan,
@@ -173,13 +162,6 @@ def command(
     _show_gaps(results, errors)
     if not is_complete(results, plan.allow_missing):
         raise typer.Exit(1)
-
-
-def _progress(console: Console) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _show(results: Results, console: Console) -> None:
@@ -222,19 +204,20 @@ def _report(plan: Plan) -> list[Path]:
 
 def _show_gaps(results: Results, console: Console) -> None:
     """What has no score and why: whole metrics, single pictures, failures."""
+    from mvmsr.benchmark.gaps import failed, not_computed
+
     left_out: dict[tuple[str, str, str], set[str]] = {}
     for entry in results["missing"]:
         if "image" in entry:
             cause = entry["why"].partition("; ")[0]
             left_out.setdefault((entry["metric"], entry["set"], cause), set()).add(entry["image"])
-        else:
-            _say(console, f"{entry['metric']} was not computed: {entry['why']}", "yellow")
+    for text in not_computed(results):
+        _say(console, text, "yellow")
     for (metric, set_name, cause), images in left_out.items():
         named = ", ".join(sorted(images)[:5]) + (", ..." if len(images) > 5 else "")
         _say(console, f"{metric} leaves out {len(images)} of {set_name} ({named}): {cause}", "yellow")
-    for failure in results["failures"]:
-        where = ", ".join(failure[key] for key in ("method", "set", "image") if failure.get(key))
-        _say(console, f"failed: {where}: {failure['why']}", "red")
+    for text in failed(results):
+        _say(console, text, "red")
 
 
 def _say(console: Console, text: str, style: str) -> None:

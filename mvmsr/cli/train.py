@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from mvmsr.cli import train_nmd
+from mvmsr.cli.options import AutoResume, DataRoot
 
 
 def command(
     opt: Annotated[Path, typer.Option("-opt", "--opt", help="Options file, such as options/train/....yml.")],
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        list[str] | None,
         typer.Option("--set", help="Override one option: --set train.optim_g.lr=2e-4. May be repeated."),
     ] = None,
-    auto_resume: Annotated[
-        bool, typer.Option("--auto-resume", help="Continue from the run's newest checkpoint, if it has one.")
-    ] = False,
+    auto_resume: AutoResume = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and build everything, show sizes and cost, then stop.")
     ] = False,
     verify_resume: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(
             "--verify-resume",
             metavar="K",
@@ -33,10 +32,7 @@ def command(
             "stop. The run is not changed.",
         ),
     ] = None,
-    data_root: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."),
-    ] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Train a model from a YAML options file; Ctrl-C saves before exiting."""
     import os

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
+
+from mvmsr.cli.options import AutoResume, DataRoot
 
 
 def command(
     opt: Annotated[Path, typer.Option("-opt", "--opt", help="Options file, such as options/train/nmd.yml.")],
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045 -- typer evaluates this, on Python 3.10 too
+        list[str] | None,
         typer.Option("--set", help="Override one option: --set train.total_iter=20000. May be repeated."),
     ] = None,
-    auto_resume: Annotated[
-        bool, typer.Option("--auto-resume", help="Continue from the run's newest checkpoint, if it has one.")
-    ] = False,
+    auto_resume: AutoResume = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and build everything, show the size, then stop.")
     ] = False,
-    data_root: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of the data sets; default: $MVMSR_DATA_ROOT or ./datasets."),
-    ] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Train the discriminator that NaturalnessLoss uses; `mvmsr train` does the same with such a file."""
     import os

@@ -7,12 +7,13 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from mvmsr.cli.options import Device, Precision, Tile, tile_side
 from mvmsr.cli.plain_text import plain
 from mvmsr.cli.stopping import stoppable
 from mvmsr.cli.upscale_plan import Format, Job, make_plan
@@ -55,11 +56,9 @@ def command(
             "the time. bicubic: no network. Or a weights file (.safetensors, .pth, .onnx) or a run directory."
         ),
     ] = None,
-    tile: Annotated[
-        str, typer.Option(help="Side of the tiles in input pixels; `auto` fits the memory, 0 disables tiling.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
+    tile: Tile = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     format_: Annotated[
         Format, typer.Option("--format", help="Format of the results; `keep` uses each input's.")
     ] = Format.keep,
@@ -202,10 +201,8 @@ def _upscaler(
     from mvmsr.inference.upscaler import Upscaler
     from mvmsr.inference.weights import default_model
 
-    if tile != "auto" and not tile.isdecimal():
-        raise typer.BadParameter(f"expected `auto` or a number of pixels, got {tile!r}", param_hint="--tile")
+    side = tile_side(tile)
     try:
-        side: int | Literal["auto"] = "auto" if tile == "auto" else int(tile)
         limit = None if max_memory is None else parse_bytes(max_memory)
         if limit is not None:
             hand_back_at_once()

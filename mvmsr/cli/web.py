@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 import signal
 import threading
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from mvmsr.cli.options import Device, Precision, Tile, tile_side
 from mvmsr.cli.plain_text import plain
+
+if TYPE_CHECKING:
+    from mvmsr.web.server import Address
 
 _WITHOUT = "mvmsr web needs gradio, which is not installed; in the folder of your clone: pip install -e '.[web]'"
 
@@ -37,25 +41,21 @@ def command(
     ] = "4M",
     max_seconds: Annotated[float, typer.Option(help="Longest processing time for one image, in seconds.")] = 300.0,
     queue: Annotated[int, typer.Option(min=1, help="Images that may wait; one is processed at a time.")] = 8,
-    tile: Annotated[
-        str, typer.Option(help="Side of the tiles in input pixels; `auto` fits the memory, 0 disables tiling.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed.")] = "auto",
+    tile: Tile = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Serve a web page on which images are upscaled, compared and downloaded."""
     console = Console(stderr=True, emoji=False)
     if importlib.util.find_spec("gradio") is None:
         console.print(f"[red]error[/] {plain(_WITHOUT)}", soft_wrap=True)
         raise typer.Exit(2)
-    if tile != "auto" and not tile.isdecimal():
-        raise typer.BadParameter(f"expected `auto` or a number of pixels, got {tile!r}", param_hint="--tile")
+    side = tile_side(tile)
     from mvmsr.inference.memory import parse_bytes
     from mvmsr.web.limits import Limits, parse_pixels
     from mvmsr.web.server import Address, serve
     from mvmsr.web.shelf import Shelf
 
-    side: int | Literal["auto"] = "auto" if tile == "auto" else int(tile)
     address = Address(host, port, share)
     until = threading.Event()
     try:
@@ -71,10 +71,7 @@ def command(
     console.print("stopped; uploads and results are removed")
 
 
-def _tell(console: Console, address: object, url: str, public: str | None) -> None:
-    from mvmsr.web.server import Address
-
-    assert isinstance(address, Address)
+def _tell(console: Console, address: Address, url: str, public: str | None) -> None:
     console.print(f"open [bold]{plain(url)}[/] (Ctrl-C stops)", soft_wrap=True)
     if public is not None:
         console.print(

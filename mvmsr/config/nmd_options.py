@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from mvmsr.config.errors import OptionsError, Problem
+from mvmsr.config.errors import OptionsError
 from mvmsr.config.load import problems_of, read_options
-from mvmsr.config.schema import Component, Count, FileName, HomePath, Optimizer, Positive, Section, _text
-from mvmsr.config.yaml_source import Keys, Source, read_yaml
+from mvmsr.config.schema import Component, Count, FileName, HomePath, Optimizer, Positive, RunOptions, Section, _text
+from mvmsr.config.yaml_source import read_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Level = Annotated[float, Field(gt=0)]
@@ -94,7 +94,7 @@ class NMDLogger(Section):
     use_tb_logger: bool = True
 
 
-class NMDOptions(Section):
+class NMDOptions(RunOptions):
     """All options of a natural manifold discriminator's training."""
 
     task: Literal["nmd"]
@@ -110,21 +110,11 @@ class NMDOptions(Section):
     train: NMDTrain = NMDTrain()
     logger: NMDLogger = NMDLogger()
 
-    _source: Source = PrivateAttr(default_factory=lambda: Source("options"))
-
     @model_validator(mode="after")
     def _scale_fits(self) -> NMDOptions:
         if self.datasets.train.gt_size % self.scale:
             raise ValueError(f"gt_size must be a multiple of scale {self.scale}, got {self.datasets.train.gt_size}")
         return self
-
-    def problem(self, keys: Keys, message: str) -> Problem:
-        """A problem with the value at `keys`, with the file and line that it was written on."""
-        return self._source.problem(keys, message)
-
-    def error(self, keys: Keys, message: str) -> OptionsError:
-        """An error of one problem (see `problem`)."""
-        return OptionsError([self.problem(keys, message)])
 
 
 def load_nmd(path: str | Path, overrides: Sequence[str] = ()) -> NMDOptions:

@@ -116,6 +116,11 @@ class TrainSet(Component):
     batch_size_per_gpu: Positive = 16
     dataset_enlarge_ratio: Positive = 1
 
+    @property
+    def gt_size(self) -> int:
+        """Side of the high-resolution patches; where it is not written down, that of `PairedImageDataset`."""
+        return int(self.args.get("gt_size", 96))
+
 
 class ValSet(Section):
     """A set to validate on; without `dataroot_gt`, the set of that name below the data root."""
@@ -231,7 +236,21 @@ class Logger(Section):
     keep_last: Positive = 3
 
 
-class TrainOptions(Section):
+class RunOptions(Section):
+    """All options of a run, which know where each was written."""
+
+    _source: Source = PrivateAttr(default_factory=lambda: Source("options"))
+
+    def problem(self, keys: Keys, message: str) -> Problem:
+        """A problem with the value at `keys`, with the file and line that it was written on."""
+        return self._source.problem(keys, message)
+
+    def error(self, keys: Keys, message: str) -> OptionsError:
+        """An error of one problem (see `problem`)."""
+        return OptionsError([self.problem(keys, message)])
+
+
+class TrainOptions(RunOptions):
     """All options of a training run."""
 
     name: FileName
@@ -249,13 +268,3 @@ class TrainOptions(Section):
     train: Train
     val: Val = Val()
     logger: Logger = Logger()
-
-    _source: Source = PrivateAttr(default_factory=lambda: Source("options"))
-
-    def problem(self, keys: Keys, message: str) -> Problem:
-        """A problem with the value at `keys`, with the file and line that it was written on."""
-        return self._source.problem(keys, message)
-
-    def error(self, keys: Keys, message: str) -> OptionsError:
-        """An error of one problem (see `problem`)."""
-        return OptionsError([self.problem(keys, message)])

@@ -6,9 +6,10 @@ and a run that continues at iteration `i` sees what the uninterrupted one would 
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -125,7 +126,7 @@ class TrainBatches:
         garbage-collected.
         """
         pin_memory = pin_memory and torch.cuda.is_available()
-        indices = iter(range(start, stop)) if stop is not None else _count(start)
+        indices = iter(range(start, stop)) if stop is not None else itertools.count(start)
         if prefetch < 1:
             for index in indices:
                 yield self._ready(index, pin_memory)
@@ -172,9 +173,3 @@ class TrainBatches:
     def _draw_order(self, epoch: int) -> np.ndarray:
         """Which picture each place of an epoch shows."""
         return self._rng(0, epoch).permutation(self.epoch_length) % len(self.dataset)
-
-
-def _count(start: int) -> Iterator[int]:
-    while True:
-        yield start
-        start += 1

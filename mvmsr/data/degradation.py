@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,18 +66,10 @@ def blurred(picture: np.ndarray, vertical: float, horizontal: float) -> np.ndarr
     >>> blurred(np.array([[[0], [90], [0]]], np.uint8), 0, 0.5)[0, :, 0].tolist()
     [10, 71, 10]
     """
-    values = picture.astype(np.float32)
-    for axis, sigma in enumerate((vertical, horizontal)):
-        reach = math.ceil(_REACH * sigma)
-        if reach == 0:
-            continue
-        weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
-        weights /= weights.sum()
-        pad = [(reach, reach) if a == axis else (0, 0) for a in range(3)]
-        padded, length = np.pad(values, pad, mode="symmetric"), values.shape[axis]
-        shifted = (padded.take(range(shift, shift + length), axis) for shift in range(2 * reach + 1))
-        values = sum((w * part for w, part in zip(weights, shifted, strict=True)), np.zeros_like(values))
-    return _levels(values)
+    from scipy.ndimage import gaussian_filter
+
+    sigmas = (vertical, horizontal, 0)
+    return _levels(gaussian_filter(picture.astype(np.float32), sigmas, mode="reflect", truncate=_REACH))
 
 
 def through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:

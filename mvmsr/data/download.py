@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import http.client
 import logging
 import os
@@ -17,6 +16,8 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+
+from mvmsr.checksum import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def _fetch(url: str, part: Path, progress: Progress | None) -> None:
 
 def _verify(target: Path, url: str, expected_bytes: int | None, sha256: str | None) -> str:
     record = target.with_name(target.name + ".sha256")
-    found = _sha256(target)
+    found = file_sha256(target)
     expected = sha256 or (record.read_text(encoding="utf-8").split()[0] if record.is_file() else None)
     length = target.stat().st_size
     cause = None
@@ -120,14 +121,6 @@ def _verify(target: Path, url: str, expected_bytes: int | None, sha256: str | No
     if sha256 is None and expected is None:
         record.write_text(f"{found}  {target.name}\n", encoding="utf-8")
     return found
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def extract_folder(archive: Path, provides: str, keep: Sequence[str], target: Path) -> int:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import io
 import logging
 import os
-import struct
 import uuid
-import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 from PIL import Image, features
 
 from mvmsr.data.picture import ImageError, Picture
+from mvmsr.data.png_chunks import metadata_chunks
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ def write_picture(path: str | Path, picture: Picture, quality: int = 95) -> None
         log.warning("%s: %s has no transparency; the image is laid over white (choose .png to keep it)", path, kind)
         picture = picture.over_white()
     encode = _encode_16_bit if picture.rgb.dtype == np.uint16 else _encode_8_bit
-    _write_bytes(path, encode(path, picture, kind, quality))
+    data = encode(path, picture, kind, quality)
+    with written_aside(path) as file:
+        file.write(data)
 
 
 def _listed(suffixes: dict[str, str]) -> str:
@@ -132,25 +135,22 @@ def _profile_fits(picture: Picture, grey: bool) -> bool:
 
 def _with_metadata(png: bytes, icc_profile: bytes | None, exif: bytes | None) -> bytes:
     """Put a colour profile and EXIF into an encoded PNG, behind its header chunk."""
-    chunks = b""
-    if icc_profile:
-        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile))
-    if exif:
-        chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     header_end = 8 + 4 + 4 + 13 + 4  # signature, then the header's length, name, body and checksum
-    return png[:header_end] + chunks + png[header_end:]
+    return png[:header_end] + metadata_chunks(icc_profile, exif) + png[header_end:]
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+@contextmanager
+def written_aside(path: Path) -> Iterator[BinaryIO]:
+    """A file beside the target that replaces it when all went well, and vanishes otherwise.
 
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    """Write beside the target, then rename over it, so that a stopped run leaves no half picture."""
+    Raises:
+        ImageError: the folder cannot be written to, or there is no room.
+    """
     aside = path.parent / f".{uuid.uuid4().hex}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(data)
+        with aside.open("wb") as file:
+            yield file
         os.replace(aside, path)
     except OSError as error:
         cause = f"cannot be written ({error.strerror or error})"

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mvmsr.data.image_io import ImageError, read_rgb
+from mvmsr.data.layouts import first_few
 
 Size = tuple[int, int]
 CUT = 12
@@ -48,7 +49,7 @@ class Verdict:
             return ""
         return (
             f"{self._counts()}. Number and sizes fit, so it is taken as another copy of {self.name}; its scores may "
-            f"differ from those of the usual one. Different: {_some(self.others)}"
+            f"differ from those of the usual one. Different: {first_few(self.others)}"
         )
 
     @property
@@ -57,7 +58,7 @@ class Verdict:
         if self.fits:
             return ""
         found = self.same + len(self.others)
-        different = f". Unknown: {_some(self.others)}" if self.others else ""
+        different = f". Unknown: {first_few(self.others)}" if self.others else ""
         return f"this is not {self.name}, which has {self.of} images, not {found} of these: {self._counts()}{different}"
 
     def _counts(self) -> str:
@@ -121,7 +122,3 @@ def _sizes_fit(sizes: Sequence[Size], wanted: Sequence[Size]) -> bool:
             return False
         left.remove(nearest)
     return not left
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

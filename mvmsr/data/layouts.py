@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -262,7 +263,7 @@ def _from_meta(folder: Path, meta: Path) -> list[Path]:
     names = [line.split(" ")[0].strip() for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise LayoutError(f"{meta} names {len(missing)} images that are not in {folder}: {_first(missing)}")
+        raise LayoutError(f"{meta} names {len(missing)} images that are not in {folder}: {first_few(missing)}")
     return [folder / name for name in names]
 
 
@@ -276,20 +277,21 @@ def _refuse_twins(high: list[Path], folder: Path) -> None:
         if other is not path:
             twins.append(f"{other.name} and {path.name}")
     if twins:
-        raise LayoutError(f"{folder} holds images that differ by suffix only: {_first(twins)}; keep one of each")
+        raise LayoutError(f"{folder} holds images that differ by suffix only: {first_few(twins)}; keep one of each")
 
 
 def _unpaired(gt: Path, lq: Path, missing: list[str], extra: list[str]) -> str:
     lines = [f"images of {gt} and {lq} do not pair up:"]
     if missing:
-        lines.append(f"  {len(missing)} without a low-quality version: {_first(missing)}")
+        lines.append(f"  {len(missing)} without a low-quality version: {first_few(missing)}")
     if extra:
-        lines.append(f"  {len(extra)} without a ground truth: {_first(extra)}")
+        lines.append(f"  {len(extra)} without a ground truth: {first_few(extra)}")
     lines.append(
         "  add the files, set filename_tmpl, or leave out dataroot_lq to have them made by bicubic downscaling"
     )
     return "\n".join(lines)
 
 
-def _first(names: list[str], limit: int = 5) -> str:
+def first_few(names: Sequence[str], limit: int = 5) -> str:
+    """The first names, and how many more there are, for a message."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

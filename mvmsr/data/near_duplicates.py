@@ -61,14 +61,12 @@ def fingerprints(picture: np.ndarray) -> Fingerprints:
     return Fingerprints(_normalised(symmetries), _normalised([whole, *crops]), digest)
 
 
-def near_duplicates(
-    first: Sequence[Fingerprints], second: Sequence[Fingerprints], threshold: float = THRESHOLD
-) -> list[Match]:
+def near_duplicates(first: Sequence[Fingerprints], second: Sequence[Fingerprints]) -> list[Match]:
     """All pairs that are alike, the most alike first."""
     if not first or not second:
         return []
     likeness = np.maximum(_likeness(first, second), _likeness(second, first).T)
-    rows, columns = np.nonzero(likeness >= threshold)
+    rows, columns = np.nonzero(likeness >= THRESHOLD)
     found = [Match(int(i), int(j), float(likeness[i, j])) for i, j in zip(rows, columns, strict=True)]
     return sorted(found, key=lambda match: -match.likeness)
 

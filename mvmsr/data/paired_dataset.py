@@ -58,8 +58,8 @@ class PairedImageDataset:
     ) -> None:
         _check_sizes(scale, gt_size)
         self.scale, self.gt_size, self.use_hflip, self.use_rot = scale, gt_size, use_hflip, use_rot
-        roots = [resolve_dataroot(root, data_root) for root in _as_list(dataroot_gt)]
-        self.pairs = _pairs_of_all(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root)
+        roots = [resolve_dataroot(root, data_root) for root in as_list(dataroot_gt)]
+        self.pairs = find_training_pairs(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root)
         cache = Path(cache_dir) if cache_dir else _default_cache_dir(roots[0], data_root)
         self.store: PackedStore = load_or_build(self.pairs, scale, cache, gt_size, label=roots[0].name)
         self.names = [pair.name for pair in self.pairs]
@@ -112,9 +112,9 @@ def check_pictures(
         LayoutError, PairError, ValueError: as the dataset.
     """
     _check_sizes(scale, gt_size)
-    roots = [resolve_dataroot(root, data_root) for root in _as_list(dataroot_gt)]
+    roots = [resolve_dataroot(root, data_root) for root in as_list(dataroot_gt)]
     entries, _ = plan(
-        _pairs_of_all(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root), scale, gt_size
+        find_training_pairs(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root), scale, gt_size
     )
     return len(entries)
 
@@ -127,11 +127,12 @@ def _check_sizes(scale: int, gt_size: int) -> None:
         raise ValueError(f"gt_size must be a multiple of scale {scale}, got {gt_size}; use {below}")
 
 
-def _as_list(value: str | list[str]) -> list[str]:
+def as_list(value: str | list[str]) -> list[str]:
+    """What an option of one folder or several names."""
     return [value] if isinstance(value, (str, Path)) else list(value)
 
 
-def _pairs_of_all(
+def find_training_pairs(
     roots: list[Path],
     dataroot_lq: str | list[str] | None,
     scale: int,
@@ -139,12 +140,16 @@ def _pairs_of_all(
     meta_info_file: str | None,
     data_root: str | Path | None,
 ) -> list[ImagePair]:
-    """The pairs of several roots, one after the other; names get their root's in front where they would clash."""
+    """The pairs of several roots, one after the other; names get their root's in front where they would clash.
+
+    Raises:
+        ValueError: no roots, or another number of low-quality ones; a LayoutError where folders do not pair up.
+    """
     if not roots:
         raise ValueError("dataroot_gt names no folder")
     lq_roots: list[Path | None] = [None] * len(roots)
     if dataroot_lq is not None:
-        lq_roots = [resolve_dataroot(root, data_root) for root in _as_list(dataroot_lq)]
+        lq_roots = [resolve_dataroot(root, data_root) for root in as_list(dataroot_lq)]
     if len(lq_roots) != len(roots):
         raise ValueError(f"{len(roots)} folders in dataroot_gt, but {len(lq_roots)} in dataroot_lq; give one for each")
     if meta_info_file is not None and len(roots) > 1:

@@ -1,6 +1,9 @@
-"""What a PNG says of itself, before a decoder believes it."""
+"""The chunks that a PNG is made of: checked before a decoder believes them, and written."""
 
 from __future__ import annotations
+
+import struct
+import zlib
 
 _SIGNATURE = 8
 _AROUND = 12  # a chunk's length, name and checksum, four bytes each
@@ -25,3 +28,18 @@ def chunks_fit(data: bytes) -> bool:
             return True
         position = end
     return True
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """A chunk with its length and checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def metadata_chunks(icc_profile: bytes | None, exif: bytes | None) -> bytes:
+    """A colour profile and EXIF, as they stand behind the header; empty where there are none."""
+    chunks = b""
+    if icc_profile:
+        chunks += chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile))
+    if exif:
+        chunks += chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    return chunks

@@ -144,7 +144,7 @@ def fetch(known: KnownSet, data_root: Path | None = None, progress: Progress | N
     return folder
 
 
-def adopt(known: KnownSet, source: Path, data_root: Path | None = None, scale: int = 4) -> Path:
+def adopt(known: KnownSet, source: Path, data_root: Path | None = None) -> Path:
     """Make a folder that the user has known under the data set's name: check it, then link it (copy where links fail).
 
     A folder that is itself one of the set's (`DIV2K_train_HR`) is linked below the set's name, where options files
@@ -155,7 +155,7 @@ def adopt(known: KnownSet, source: Path, data_root: Path | None = None, scale: i
     """
     if not source.is_dir():
         raise PrepareError(f"{source} is not a folder")
-    report = check(source, scale, name=known.name)
+    report = check(source, name=known.name)
     if report.problems:
         raise PrepareError("\n".join([f"{source} has problems:", *report.problems]))
     target = data_root_or_default(data_root) / _place(known, source)

@@ -160,7 +160,7 @@ def build(options: TrainOptions) -> Experiment:
         term.to(device)
     if processes.rank > 0:
         # What a network draws in training (dropout) should differ between the parts of a batch.
-        torch.manual_seed(own_seed(options.manual_seed, processes.rank))
+        torch.manual_seed(mixed_seed(options.manual_seed, processes.rank, 0))
     embed_apart = None
     if compiles_metric_net(options, device, processes):
         embed_apart = compiled_apart(modules["metric_net"], autocast(device, precision))
@@ -212,11 +212,6 @@ def _player(
     network, wrapped = fabric.setup(runs, optimizer, move_to_device=False)
     clip = sharding.clip if is_generator and sharding is not None else partial(clip_gradients, fabric)
     return Player(name, network, wrapped, terms, partial(clip, options.train.grad_clip))
-
-
-def own_seed(seed: int, rank: int, iteration: int = 0) -> int:
-    """A seed for what process `rank` draws from `iteration` on; the first process draws as a run of one does."""
-    return mixed_seed(seed, rank, iteration)
 
 
 def _channels_last(options: TrainOptions, device: torch.device, precision: str) -> bool:

@@ -10,6 +10,7 @@ import torch
 from mvmsr.config import Component, OptionsError, Problem, TrainOptions
 from mvmsr.engine.arguments import argument_problems
 from mvmsr.engine.extractor import find_extractor_weights
+from mvmsr.engine.networks import NETWORKS
 from mvmsr.engine.schedule import SCHEDULES
 from mvmsr.engine.step import NEEDS_NETWORK
 from mvmsr.engine.train_set import train_set_problems
@@ -17,8 +18,6 @@ from mvmsr.hardware import pick_device, pick_precision
 from mvmsr.losses.term import Term
 from mvmsr.pretrained import MissingWeights
 from mvmsr.registry import ARCHS, DATASETS, LOSSES, Registry, RegistryError, did_you_mean
-
-_OBJECTIVE_KEYS = {"network_g": "generator", "network_d": "discriminator", "network_m": "metric_net"}
 
 _USUAL = {"network_g": "SRResNet", "network_d": "SRGANDiscriminator", "network_m": "MetricNet"}
 """What a network is proposed to be where there is none."""
@@ -42,7 +41,7 @@ def check(options: TrainOptions) -> None:
         OptionsError: every problem found, with file, line and key.
     """
     problems: list[Problem] = []
-    for key in _OBJECTIVE_KEYS:
+    for key in NETWORKS:
         if (spec := getattr(options, key)) is not None:
             problems += _component(options, (key,), spec, ARCHS)
     for name, term in options.train.terms.items():
@@ -145,7 +144,7 @@ def _objectives(options: TrainOptions) -> list[Problem]:
         for unknown in sorted(inputs - set(NEEDS_NETWORK)):
             message = f"{spec.type} asks for {unknown!r}, which no step offers.{did_you_mean(unknown, NEEDS_NETWORK)}"
             problems.append(options.problem(keys, f"{message} It offers: {', '.join(NEEDS_NETWORK)}"))
-        needed = {NEEDS_NETWORK.get(i) for i in inputs} | {k for k, n in _OBJECTIVE_KEYS.items() if n in needs}
+        needed = {NEEDS_NETWORK.get(i) for i in inputs} | {k for k, n in NETWORKS.items() if n in needs}
         for key in sorted(filter(None, needed)):
             if getattr(options, key) is None:
                 add = f"add one, such as {key}: {{type: {_USUAL[key]}}}"
@@ -158,7 +157,7 @@ def _objectives(options: TrainOptions) -> list[Problem]:
         if is_set and getattr(options, network) is None:
             message = f"it is for {network}, which these options lack; add that, or take this out"
             problems.append(options.problem((section, key), message))
-    for key, network in _OBJECTIVE_KEYS.items():
+    for key, network in NETWORKS.items():
         if getattr(options, key) is not None and network not in trained:
             example = {"network_g": "pixel_opt", "network_d": "gan_opt", "network_m": "triplet_opt"}[key]
             problems.append(options.problem((key,), f"no loss term trains it; add one, such as train.{example}"))

@@ -5,7 +5,6 @@ Which one is the newest is a matter of its iteration, never of a file's time: cl
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ import torch
 
 from mvmsr import __version__
 from mvmsr.atomic import put_in_place, recover, remove, sync
+from mvmsr.checksum import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def save_checkpoint(root: Path, iteration: int, state: dict[str, Any]) -> Path:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         torch.save(state, aside / _STATE)
-        digest = _sha256(aside / _STATE)
+        digest = file_sha256(aside / _STATE)
         manifest = {"iteration": iteration, "version": __version__, "format": FORMAT, "sha256": digest}
         (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         for path in (aside / _STATE, aside / _MANIFEST, aside):
@@ -85,7 +85,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / _MANIFEST).read_text())
         digest, written_as = manifest["sha256"], manifest.get("format", 1)
-        if _sha256(path / _STATE) != digest:
+        if file_sha256(path / _STATE) != digest:
             raise DamagedCheckpointError(f"{path}: the state's checksum differs from its manifest; {advice}")
         if written_as > FORMAT:
             raise CheckpointError(
@@ -161,15 +161,3 @@ def clear_leftovers(root: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()

@@ -13,11 +13,13 @@ from mvmsr.archs.param_count import count_parameters
 from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.data.batches import Batch
 from mvmsr.data.layouts import MissingDataError
+from mvmsr.durations import duration
 from mvmsr.engine.build import Experiment, build
 from mvmsr.engine.check import check
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.iteration import run_iteration, to_device
 from mvmsr.engine.memory import peak_memory_mib
+from mvmsr.engine.networks import NETWORKS
 from mvmsr.engine.optimizers import schedule_misfits
 from mvmsr.engine.plain_errors import plain_errors_typed
 from mvmsr.engine.rehearsal import rehearse
@@ -56,12 +58,13 @@ def _show(experiment: Experiment, missing: list[str], console: Console) -> None:
     options = experiment.options
     rehearse(experiment)
     batch = options.datasets.train.batch_size_per_gpu
-    gt_size = int(options.datasets.train.args.get("gt_size", 96))
+    gt_size = options.datasets.train.gt_size
 
     table = Table("network", "type", "parameters", f"multiply-adds at {gt_size} px", title=f"{options.name} (dry run)")
+    keys = {name: key for key, name in NETWORKS.items()}
     for name, module in experiment.modules.items():
         side = gt_size // options.scale if name == "generator" else gt_size
-        spec = getattr(options, {"generator": "network_g", "discriminator": "network_d"}.get(name, "network_m"))
+        spec = getattr(options, keys[name])
         sharding = experiment.sharding if name == "generator" else None
         counted = module if sharding is None else sharding.plain
         table.add_row(name, spec.type, f"{count_parameters(counted):,}", _multiply_adds(counted, side))
@@ -78,7 +81,7 @@ def _show(experiment: Experiment, missing: list[str], console: Console) -> None:
     scaled = "" if measured == batch else f" (measured with {measured} of the batch's {batch} images)"
     console.print(
         f"{seconds * options.train.accumulate:.2f} s per iteration on this machine{scaled}; "
-        f"{total:,} iterations take about {_duration(seconds * options.train.accumulate * total)}, "
+        f"{total:,} iterations take about {duration(seconds * options.train.accumulate * total)}, "
         f"peak memory so far {peak_memory_mib():.0f} MiB"
     )
     for note in (*map(str, schedule_misfits(options)), *missing):
@@ -127,10 +130,3 @@ def _time_once(experiment: Experiment, size: int, gt_size: int) -> float:
     if experiment.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mvmsr.atomic import write_whole
 from mvmsr.benchmark.image_sets import ImageSet
 from mvmsr.engine.build import Experiment
+from mvmsr.engine.iteration import as_floats
 from mvmsr.engine.objective import WeightedTerm, evaluate_terms
 from mvmsr.hardware import autocast
 from mvmsr.losses.geometry import health
@@ -45,13 +46,12 @@ class HeldOutPatches:
     gt: Tensor
 
 
-def cut_patches(sets: Sequence[ImageSet], count: int, gt_size: int, seed: int = 0) -> HeldOutPatches | None:
-    """`count` patches at random places of the pictures, each picture as often as its area demands.
+def cut_patches(sets: Sequence[ImageSet], count: int, gt_size: int) -> HeldOutPatches | None:
+    """`count` patches at random places, the same ones each time; each picture as often as its area demands.
 
     Args:
         sets: of one scale; pictures smaller than a patch are passed over.
         gt_size: side of the patches at the high resolution.
-        seed: the same seed cuts the same patches.
 
     Returns:
         None where no picture is large enough.
@@ -62,7 +62,7 @@ def cut_patches(sets: Sequence[ImageSet], count: int, gt_size: int, seed: int = 
     pictures = [(lq, gt) for lq, gt in pictures if min(lq.shape[:2]) >= side]
     if not pictures:
         return None
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     areas = np.array([lq.shape[0] * lq.shape[1] for lq, _ in pictures], dtype=np.float64)
     lqs, gts = [], []
     for index in rng.choice(len(pictures), size=count, p=areas / areas.sum()):
@@ -182,11 +182,9 @@ def _loss_terms(terms: list[WeightedTerm], gt_embeddings: Tensor, sr_embeddings:
 
 
 def _chunks(experiment: Experiment, patches: HeldOutPatches) -> Iterator[tuple[Tensor, Tensor]]:
-    layout = torch.channels_last if experiment.channels_last else torch.contiguous_format
+    device, layout = experiment.device, experiment.channels_last
     for lq, gt in zip(patches.lq.split(_CHUNK), patches.gt.split(_CHUNK), strict=True):
-        yield tuple(  # type: ignore[misc]
-            part.to(experiment.device).to(torch.float32, memory_format=layout).mul_(1 / 255) for part in (lq, gt)
-        )
+        yield as_floats(lq, device, layout), as_floats(gt, device, layout)
 
 
 @torch.no_grad()

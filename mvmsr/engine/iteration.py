@@ -20,12 +20,14 @@ from mvmsr.losses.geometry import health
 
 def to_device(batch: Batch, device: torch.device, channels_last: bool) -> Images:
     """The batch as float32 in [0, 1] on the device; bytes travel, the device converts."""
+    lq, gt = (as_floats(image, device, channels_last) for image in (batch.lq, batch.gt))
+    return Images(lq, gt, tuple(batch.names))
+
+
+def as_floats(images: Tensor, device: torch.device, channels_last: bool) -> Tensor:
+    """(N, C, H, W) uint8 on the CPU -> float32 in [0, 1] on the device."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-
-    def move(image: Tensor) -> Tensor:
-        return image.to(device, non_blocking=True).to(torch.float32, memory_format=layout).mul_(1 / 255)
-
-    return Images(move(batch.lq), move(batch.gt), tuple(batch.names))
+    return images.to(device, non_blocking=True).to(torch.float32, memory_format=layout).mul_(1 / 255)
 
 
 def run_iteration(experiment: Experiment, parts: Sequence[Images]) -> tuple[Values, Step]:

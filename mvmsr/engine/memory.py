@@ -31,7 +31,7 @@ def advised_on_memory(options: TrainOptions, doing: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         spec, train = options.datasets.train, options.train
-        batch, gt_size = spec.batch_size_per_gpu, int(spec.args.get("gt_size", 96))
+        batch, gt_size = spec.batch_size_per_gpu, spec.gt_size
         remedies = []
         least = 1 if options.network_m is None else 2  # a single embedding has no diameter
         parts = next((n for n in range(2, batch // least + 1) if batch % n == 0), None)

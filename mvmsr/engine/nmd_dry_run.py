@@ -8,7 +8,7 @@ from mvmsr.archs.param_count import count_parameters
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.data.layouts import LayoutError, MissingDataError
 from mvmsr.data.paired_dataset import check_pictures
-from mvmsr.engine.nmd_training import build_judge
+from mvmsr.engine.nmd_run import build_judge
 
 
 def nmd_dry_run(options: NMDOptions, console: Console) -> None:

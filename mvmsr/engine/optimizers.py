@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mvmsr.config import Problem, TrainOptions
+from mvmsr.engine.arguments import accepted_arguments
 from mvmsr.engine.contiguous_step import with_contiguous_steps
 from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, never_reached, warm_up
 from mvmsr.engine.sharding import is_sharded
@@ -50,7 +51,9 @@ def build_schedule(options: TrainOptions, base_lr: float) -> Schedule:
     schedule = constant()
     if spec is not None:
         try:
-            schedule = SCHEDULES[spec.type](**spec.args, base_lr=base_lr, total_iter=train.total_iter)
+            make = SCHEDULES[spec.type]
+            run = accepted_arguments(make, {"base_lr": base_lr, "total_iter": train.total_iter})
+            schedule = make(**spec.args, **run)
         except ValueError as error:
             raise options.error(("train", "scheduler"), str(error)) from error
     return warm_up(schedule, train.warmup_iter)

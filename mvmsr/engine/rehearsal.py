@@ -29,7 +29,7 @@ def rehearse(experiment: Experiment) -> None:
     """
     options = experiment.options
     spec = options.datasets.train
-    size, count = int(spec.args.get("gt_size", 96)), min(spec.batch_size_per_gpu, 2)
+    size, count = spec.gt_size, min(spec.batch_size_per_gpu, 2)
     if size < options.scale or size % options.scale:
         return  # the data set says so, in better words
     side = size // options.scale
@@ -41,7 +41,11 @@ def rehearse(experiment: Experiment) -> None:
     buffers = [(b, b.clone()) for module in experiment.modules.values() for b in module.buffers()]
     random_state = torch.get_rng_state()
     processes = experiment.processes
-    watched = {name: _Watched(options, key, experiment.modules[name], size) for key, name in _built(experiment)}
+    watched = {
+        name: _Watched(options, key, experiment.modules[name], size)
+        for key, name in NETWORKS.items()
+        if name in experiment.modules
+    }
     step = Step(Networks(**watched), images, (0, 0, 0), shared=False, processes=processes)
     try:
         with torch.no_grad():
@@ -62,10 +66,6 @@ def rehearse(experiment: Experiment) -> None:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
-
-
-def _built(experiment: Experiment) -> list[tuple[str, str]]:
-    return [(key, name) for key, name in NETWORKS.items() if name in experiment.modules]
 
 
 class _Watched(nn.Module):

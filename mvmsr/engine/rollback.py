@@ -19,13 +19,6 @@ from mvmsr.engine.state import restore_state
 log = logging.getLogger(__name__)
 
 
-def batch_numbers(run: Run, iteration: int) -> range:
-    """The numbers of the batches that the iteration (counted from 1) is made of."""
-    parts = run.experiment.options.train.accumulate
-    first = (iteration - 1) * parts + run.detour.batches
-    return range(first, first + parts)
-
-
 def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
     """Dump the batch; then take up the newest checkpoint, to go on from it with other pictures.
 
@@ -36,29 +29,19 @@ def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
     Raises:
         NonFiniteLossError: the run may not go back any more, or there is no checkpoint to go back to.
     """
-    experiment, limit = run.experiment, run.experiment.options.train.max_rollbacks
+    experiment, train = run.experiment, run.experiment.options.train
+    limit = train.max_rollbacks
     folder = dump(run, batches, error)
     experiment.guard.forget()
     text = f"{error} Its images are in {folder}."
     found = experiment.processes.first("reading the checkpoint", lambda: latest_checkpoint(run.folder.checkpoints))
-    if found is None:
-        remedy = "There is no checkpoint yet to go back to; lower the learning rate, or set train.grad_clip."
-    elif run.detour.rollbacks < limit:
-        remedy = None
-    elif limit:
-        remedy = f"The run went back {limit} times already (train.max_rollbacks)."
-    else:
-        remedy = (
-            "To go back to the last checkpoint and continue with other images: "
-            "--auto-resume --set train.max_rollbacks=3."
-        )
-    if found is None or remedy is not None:
-        raise NonFiniteLossError(f"{text} {remedy}", error.iteration, error.network) from error
+    obstacle = _obstacle(found is not None, run.detour.rollbacks, limit)
+    if found is None or obstacle is not None:
+        raise NonFiniteLossError(f"{text} {obstacle}", error.iteration, error.network) from error
     path, state = found
-    skipped = batch_numbers(run, error.iteration).stop
+    skipped = run.detour.numbers_of(error.iteration, train.accumulate).stop
     run.best = restore_state(experiment, run.means, state)
-    at = experiment.iteration * experiment.options.train.accumulate
-    run.detour = Detour(run.detour.rollbacks + 1, skipped - at)
+    run.detour = Detour(run.detour.rollbacks + 1, skipped - experiment.iteration * train.accumulate)
     run.stats.close()
     if experiment.processes.is_first:
         run.stats = StatsLog(run.folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
@@ -68,6 +51,19 @@ def go_back(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> None:
         path,
         run.detour.rollbacks,
         limit,
+    )
+
+
+def _obstacle(has_checkpoint: bool, rollbacks: int, limit: int) -> str | None:
+    """Why the run may not go back, and what can be done; None where it may."""
+    if not has_checkpoint:
+        return "There is no checkpoint yet to go back to; lower the learning rate, or set train.grad_clip."
+    if rollbacks < limit:
+        return None
+    if limit:
+        return f"The run went back {limit} times already (train.max_rollbacks)."
+    return (
+        "To go back to the last checkpoint and continue with other images: --auto-resume --set train.max_rollbacks=3."
     )
 
 
@@ -87,7 +83,7 @@ def dump(run: Run, batches: TrainBatches, error: NonFiniteLossError) -> Path:
         "batches": [],
     }
     try:
-        for number in batch_numbers(run, error.iteration):
+        for number in run.detour.numbers_of(error.iteration, experiment.options.train.accumulate):
             batch = batches.batch(number)
             about["batches"].append({"number": number, "pictures": list(batch.names)})
             for k in range(len(batch.names)):

@@ -20,6 +20,11 @@ class Detour:
     rollbacks: int = 0
     batches: int = 0
 
+    def numbers_of(self, iteration: int, parts: int) -> range:
+        """The numbers of the `parts` batches that the iteration (counted from 1) is made of."""
+        first = (iteration - 1) * parts + self.batches
+        return range(first, first + parts)
+
 
 @dataclass
 class Run:

@@ -17,6 +17,7 @@ import yaml
 from mvmsr import __version__
 from mvmsr.atomic import write_whole
 from mvmsr.config import TrainOptions
+from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.config.yaml_source import write_yaml
 from mvmsr.engine.checkpoint import clear_leftovers
 from mvmsr.engine.rehearsal import SetupError
@@ -61,7 +62,12 @@ class RunDir:
         return self.root / "stats.jsonl"
 
 
-def require_free_run_dir(options: TrainOptions, resume: bool) -> RunDir:
+def run_dir_of(options: TrainOptions | NMDOptions) -> RunDir:
+    """The folder of the run that the options describe, whether it exists or not."""
+    return RunDir(Path(options.path.experiments_root) / options.name)
+
+
+def require_free_run_dir(options: TrainOptions | NMDOptions, resume: bool) -> RunDir:
     """The run's folder, which need not exist yet.
 
     Raises:
@@ -71,7 +77,7 @@ def require_free_run_dir(options: TrainOptions, resume: bool) -> RunDir:
     root = Path(options.path.experiments_root)
     if any(part.exists() and not part.is_dir() for part in (root, *root.parents)):
         raise options.error(("path", "experiments_root"), f"{root} is not a folder, nor can one be made there")
-    run = RunDir(root / options.name)
+    run = run_dir_of(options)
     has_begun = run.stats.exists() and run.stats.stat().st_size > 0
     if (has_begun or run.checkpoints.exists()) and not resume:
         raise RunExistsError(
@@ -148,7 +154,7 @@ def _write_options(run: RunDir, options: TrainOptions, runs_as: str) -> None:
     write_whole(run.root / "options.yml", (header + write_yaml(as_plain(options))).encode())
 
 
-def as_plain(options: TrainOptions) -> dict[str, Any]:
+def as_plain(options: TrainOptions | NMDOptions) -> dict[str, Any]:
     """The options as resolved, in plain values that YAML and JSON can hold and `config.load` reads again."""
     return json.loads(options.model_dump_json(exclude_none=True))
 
@@ -163,11 +169,11 @@ def warn_of_changes(path: Path, options: TrainOptions) -> None:
     if not path.is_file():
         return
     try:
-        before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        before = flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (yaml.YAMLError, ValueError) as error:
         log.warning("%s cannot be read (%s); it is written again", path, error)
         return
-    after = _flat(as_plain(options))
+    after = flat(as_plain(options))
     changed = [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted({*before, *after})
@@ -177,10 +183,15 @@ def warn_of_changes(path: Path, options: TrainOptions) -> None:
         log.warning("The run continues with options that differ from those it started with: %s", "; ".join(changed))
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested options by dotted key.
+
+    >>> flat({"train": {"optim_g": {"lr": 0.1}}, "scale": 4})
+    {'train.optim_g.lr': 0.1, 'scale': 4}
+    """
     if not isinstance(value, dict):
         return {prefix: value}
     result: dict[str, Any] = {}
     for key, child in value.items():
-        result |= _flat(child, f"{prefix}.{key}" if prefix else str(key))
+        result |= flat(child, f"{prefix}.{key}" if prefix else str(key))
     return result

@@ -21,7 +21,7 @@ def constant() -> Schedule:
 
 
 def multi_step(
-    milestones: tuple[int, ...],
+    milestones: tuple[int, ...] = (),
     gamma: float = 0.1,
     restarts: tuple[int, ...] = (0,),
     restart_weights: tuple[float, ...] = (1.0,),
@@ -45,6 +45,11 @@ def multi_step(
         return weights[begin] * gamma**passed
 
     return factor
+
+
+def cosine(eta_min: float = 0.0, *, base_lr: float, total_iter: int) -> Schedule:
+    """Half a cosine from the initial rate to `eta_min` over the whole run; arguments as for `cosine_restart`."""
+    return cosine_restart((total_iter,), (1.0,), eta_min, base_lr=base_lr)
 
 
 def cosine_restart(
@@ -109,39 +114,10 @@ def never_reached(
     return found
 
 
-def multi_step_options(
-    milestones: tuple[int, ...] = (),
-    gamma: float = 0.1,
-    restarts: tuple[int, ...] = (0,),
-    restart_weights: tuple[float, ...] = (1.0,),
-    *,
-    base_lr: float,
-    total_iter: int,
-) -> Schedule:
-    """`MultiStepLR` and `MultiStepRestartLR` of an options file."""
-    return multi_step(milestones, gamma, restarts, restart_weights)
-
-
-def cosine_options(eta_min: float = 0.0, *, base_lr: float, total_iter: int) -> Schedule:
-    """`CosineAnnealingLR` of an options file: one period, the whole run."""
-    return cosine_restart((total_iter,), (1.0,), eta_min, base_lr=base_lr)
-
-
-def cosine_restart_options(
-    periods: tuple[int, ...],
-    restart_weights: tuple[float, ...] = (1.0,),
-    eta_min: float = 0.0,
-    *,
-    base_lr: float,
-    total_iter: int,
-) -> Schedule:
-    """`CosineAnnealingRestartLR` of an options file."""
-    return cosine_restart(periods, restart_weights, eta_min, base_lr=base_lr)
-
-
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "MultiStepLR": multi_step_options,
-    "MultiStepRestartLR": multi_step_options,
-    "CosineAnnealingLR": cosine_options,
-    "CosineAnnealingRestartLR": cosine_restart_options,
+    "MultiStepLR": multi_step,
+    "MultiStepRestartLR": multi_step,
+    "CosineAnnealingLR": cosine,
+    "CosineAnnealingRestartLR": cosine_restart,
 }
+"""Schedules by their type in an options file, which gives their arguments but for `base_lr` and `total_iter`."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from mvmsr.engine.build import Experiment, own_seed
+from mvmsr.engine.build import Experiment
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.misfit import misfit
 from mvmsr.engine.networks import NETWORKS
 from mvmsr.engine.run import Detour
+from mvmsr.engine.seeds import mixed_seed
 from mvmsr.engine.sharded_state import share_of_network, share_of_optimizer, whole_state
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ def collect_state(
         "accumulate": experiment.options.train.accumulate,
         "means": means.state_dict(),
         "best": best,
-        "detour": {"rollbacks": detour.rollbacks, "batches": detour.batches},
+        "detour": asdict(detour),
         "data": data,
     }
 
@@ -76,24 +78,8 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
             "use the run's own options, or another name"
         )
     try:
-        for name, module in experiment.modules.items():
-            optimizer = experiment.players[name].optimizer
-            theirs_of_network, theirs_of_optimizer = state["networks"][name], state["optimizers"][name]
-            if experiment.sharding is not None and name == "generator":
-                theirs_of_network = share_of_network(theirs_of_network, module)
-                theirs_of_optimizer = share_of_optimizer(theirs_of_optimizer, optimizer)
-            if difference := misfit(theirs_of_network, module):
-                raise CheckpointError(
-                    f"the checkpoint's {name} does not fit the options' {ours[name]}: {difference}; use the run's own "
-                    "options (its options.yml), or another name"
-                )
-            module.load_state_dict(theirs_of_network)
-            load_optimizer(
-                optimizer,
-                theirs_of_optimizer,
-                _optimizer_types(experiment)[name],
-                state.get("optimizer_types", {}).get(name),
-            )
+        for name in experiment.modules:
+            _restore_network(experiment, name, state)
         if experiment.ema is not None:
             # Averaging that was switched on just now begins at the network itself.
             average = state["ema"] or state["networks"]["generator"]
@@ -111,6 +97,22 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
     return state["best"]
 
 
+def _restore_network(experiment: Experiment, name: str, state: dict[str, Any]) -> None:
+    """Put a network's weights and its optimizer's moments back."""
+    module, optimizer = experiment.modules[name], experiment.players[name].optimizer
+    weights, moments = state["networks"][name], state["optimizers"][name]
+    if experiment.sharding is not None and name == "generator":
+        weights, moments = share_of_network(weights, module), share_of_optimizer(moments, optimizer)
+    if difference := misfit(weights, module):
+        raise CheckpointError(
+            f"the checkpoint's {name} does not fit the options' {_archs(experiment)[name]}: {difference}; use the "
+            "run's own options (its options.yml), or another name"
+        )
+    module.load_state_dict(weights)
+    was = state.get("optimizer_types", {}).get(name)
+    load_optimizer(optimizer, moments, _optimizer_types(experiment)[name], was)
+
+
 def _random_state(experiment: Experiment) -> dict[str, Any]:
     on_gpu = experiment.device.type == "cuda"
     return {
@@ -122,7 +124,7 @@ def _random_state(experiment: Experiment) -> dict[str, Any]:
 def _restore_random_state(experiment: Experiment, states: list[dict[str, Any]]) -> None:
     rank = experiment.processes.rank
     if rank >= len(states):  # there were fewer processes then
-        torch.manual_seed(own_seed(experiment.options.manual_seed, rank, experiment.iteration))
+        torch.manual_seed(mixed_seed(experiment.options.manual_seed, rank, experiment.iteration))
         return
     torch.set_rng_state(states[rank]["cpu"])
     if states[rank]["cuda"] is not None and experiment.device.type == "cuda":

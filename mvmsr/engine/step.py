@@ -96,8 +96,8 @@ class View:
         return self._gathered[name]
 
     @cached_property
-    def _embeddings(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of gt and sr for the metric network's objective, and for the generator's."""
+    def _embeddings(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """By name, for the metric network's objective and for the generator's."""
         # One batch of both: with batch normalisation each half alone would be normalised by its own statistics,
         # and the metric network would learn to tell batches apart, not images.
         network = _present(self._networks.metric_net)
@@ -105,33 +105,28 @@ class View:
             for_metric_net, for_generator = self._networks.embed_apart(self.gt, self.sr)
         else:
             for_metric_net = for_generator = network(torch.cat([self.gt, self.sr]))
-        gt, sr = self._halves(for_metric_net)
-        self._observed.update(gt_embeddings=gt.detach(), sr_embeddings=sr.detach())
-        return gt, sr, *((gt, sr) if for_generator is for_metric_net else self._halves(for_generator))
+        found = self._halves(for_metric_net)
+        self._observed.update({name: half.detach() for name, half in found.items()})
+        return found, found if for_generator is for_metric_net else self._halves(for_generator)
 
-    def _halves(self, both: Tensor) -> tuple[Tensor, Tensor]:
+    def _halves(self, both: Tensor) -> dict[str, Tensor]:
         gt, sr = (self._processes.gather(half) for half in _full(both).chunk(2))
-        return gt, sr
+        return {"gt_embeddings": gt, "sr_embeddings": sr}
 
     @property
     def gt_embeddings(self) -> Tensor:
         """(N, D) of the metric network."""
-        return self._embeddings[0]
+        return self._embeddings[0]["gt_embeddings"]
 
     @property
     def sr_embeddings(self) -> Tensor:
         """(N, D) of the metric network."""
+        return self._embeddings[0]["sr_embeddings"]
+
+    @property
+    def embeddings_for_generator(self) -> dict[str, Tensor]:
+        """The same by name, with the gradient that the generator's objective wants."""
         return self._embeddings[1]
-
-    @property
-    def generators_gt_embeddings(self) -> Tensor:
-        """(N, D), the same for the generator's objective."""
-        return self._embeddings[2]
-
-    @property
-    def generators_sr_embeddings(self) -> Tensor:
-        """(N, D), the same for the generator's objective."""
-        return self._embeddings[3]
 
     @cached_property
     def gt_logits(self) -> Tensor:
@@ -165,7 +160,7 @@ class GeneratorsView:
         self._view = view
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._view[f"generators_{name}" if name.endswith("_embeddings") else name]
+        return self._view.embeddings_for_generator[name] if name.endswith("_embeddings") else self._view[name]
 
     def of_all(self, name: str) -> Tensor:
         """As `View.of_all`."""

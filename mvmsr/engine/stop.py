@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from mvmsr.engine.distributed import ALONE, Processes
+from mvmsr.signals import handled
 
 
 class StopRequest:
@@ -64,10 +65,7 @@ class Stopped(Exception):
 
 @contextmanager
 def watch_signals() -> Iterator[StopRequest]:
-    """While inside, SIGINT, SIGTERM and SIGHUP set the request; a second SIGINT interrupts at once.
-
-    A SIGHUP that is ignored stays so: that is what `nohup` asks for.
-    """
+    """While inside, SIGINT, SIGTERM and SIGHUP (see `signals.handled`) set the request; a second SIGINT interrupts."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request
@@ -78,12 +76,5 @@ def watch_signals() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.ask(number)
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
+    with handled(handle, signal.SIGINT):
         yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

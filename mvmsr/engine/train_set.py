@@ -23,7 +23,7 @@ def train_set_problems(options: TrainOptions) -> list[Problem]:
     if not _is_ours(spec.type):
         return []
     args, problems = spec.args, []
-    gt_size, scale = args.get("gt_size", 96), options.scale
+    gt_size, scale = spec.gt_size, options.scale
     if gt_size < scale or gt_size % scale:
         use = max(gt_size - gt_size % scale, scale)
         message = f"gt_size must be a positive multiple of scale {scale}, got {gt_size}; use {use}"
@@ -64,10 +64,9 @@ def missing_pictures(options: TrainOptions) -> str | None:
     train = options.datasets.train
     if not _is_ours(train.type):
         return None
-    arguments = accepted_arguments(check_pictures, train.args)
     try:
         with layout_errors_named(options):
-            check_pictures(**{"scale": options.scale, **arguments})
+            check_pictures(**{"scale": options.scale, **accepted_arguments(check_pictures, train.args)})
     except OptionsError as error:
         if isinstance(error.__cause__, MissingDataError):
             return f"datasets.train: {error.__cause__}"

@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 def held_out_patches(experiment: Experiment, validation: Validation | None) -> HeldOutPatches | None:
     """What the metric network is looked at on; the first process does that for all."""
     options = experiment.options
-    wanted = validation is not None and options.val.embedding_patches > 0 and "metric_net" in experiment.modules
-    if validation is None or not wanted or not experiment.processes.is_first:
+    count = options.val.embedding_patches if "metric_net" in experiment.modules else 0
+    if validation is None or count == 0 or not experiment.processes.is_first:
         return None
-    gt_size = int(options.datasets.train.args.get("gt_size", 96))
-    found = cut_patches(validation.sets, options.val.embedding_patches, gt_size)
+    gt_size = options.datasets.train.gt_size
+    found = cut_patches(validation.sets, count, gt_size)
     if found is None:
         log.warning("No validation image is as large as a patch (%d pixels); held-out embeddings are left out", gt_size)
     return found

@@ -17,7 +17,7 @@ from mvmsr.engine.distributed_setup import cluster
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import RunningMeans, read_stats
 from mvmsr.engine.rehearsal import SetupError
-from mvmsr.engine.run_dir import RunDir, warn_of_changes
+from mvmsr.engine.run_dir import run_dir_of, warn_of_changes
 from mvmsr.engine.state import collect_state, detour_of, restore_state
 
 _NOT_MADE_AGAIN = ("best", "data")
@@ -87,7 +87,7 @@ def verify_resume(options: TrainOptions, steps: int) -> Verdict:
     if cluster() is not None:
         raise SetupError("--verify-resume works in one process; start it without torchrun or srun")
     check(options)
-    run = RunDir(Path(options.path.experiments_root) / options.name)
+    run = run_dir_of(options)
     paths = {int(path.name): path for path in list_checkpoints(run.checkpoints)}
     logged = read_stats(run.stats)
     start, end = choose_span(
@@ -152,8 +152,7 @@ def _replay(options: TrainOptions, path: Path, end: int, keep: Iterable[int]) ->
     batches = build_batches(options)
     records, states = [], {}
     for iteration in range(start + 1, end + 1):
-        numbers = range((iteration - 1) * parts + detour.batches, iteration * parts + detour.batches)
-        drawn = [batches.batch(number) for number in numbers]
+        drawn = [batches.batch(number) for number in detour.numbers_of(iteration, parts)]
         group = [to_device(batch, experiment.device, experiment.channels_last) for batch in drawn]
         values, step = run_iteration(experiment, group)
         means.add(values)

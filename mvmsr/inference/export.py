@@ -26,18 +26,17 @@ from mvmsr.inference.weights import (
     load_generator,
     save_weights,
 )
+from mvmsr.inference.weights_file import last_line
 
 FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "torchscript": ".pt", "onnx": ".onnx"}
 _TRACED_SIZE = (24, 32)
 _OPSET = 18
-_TOLERANCE = 1e-4
-_HALF_STEP = 0.5 / 255
+_TOLERANCE, _HALF_STEP = 1e-4, 0.5 / 255
+"""The largest difference allowed: of weights as they are, and where they are halved half an 8-bit step."""
 _CHECKED_SIZES = ((24, 32), (17, 21))
 
 
-def export(
-    module: nn.Module, info: WeightsInfo, to: str, path: Path, tolerance: float | None = None, half: bool = False
-) -> float:
+def export(module: nn.Module, info: WeightsInfo, to: str, path: Path, half: bool = False) -> float:
     """Writes a network in another format, reads it back and compares the two on random pictures of two sizes.
 
     - `pth`: BasicSR's layout, `{"params": state, "params_ema": state}`; our description rides along, which
@@ -50,7 +49,6 @@ def export(
 
     Args:
         module: generator, (N, 3, h, w) -> (N, 3, h*scale, w*scale).
-        tolerance: the largest difference allowed; by default 1e-4, and half an 8-bit step where weights are halved.
         half: store the weights as float16 (safetensors only).
 
     Returns:
@@ -64,8 +62,6 @@ def export(
         raise WeightsError(f"{path}: unknown format {to!r}; use one of {', '.join(FORMATS)}")
     if half and to != "safetensors":
         raise WeightsError(f"{path}: only safetensors are stored as float16, not {to}")
-    if tolerance is None:
-        tolerance = _HALF_STEP if half else _TOLERANCE
     if path.suffix != FORMATS[to]:
         raise WeightsError(f"{path}: files of format {to} end in {FORMATS[to]}")
     module = padded(copy.deepcopy(module).cpu().float().eval(), info.scale)
@@ -84,8 +80,9 @@ def export(
         except RuntimeError as error:
             raise WeightsError(
                 f"{path}: {info.arch} cannot be written as {to}, or does not run as such at another image size "
-                f"({_last_line(error)}); use --to safetensors or pth"
+                f"({last_line(error)}); use --to safetensors or pth"
             ) from error
+        tolerance = _HALF_STEP if half else _TOLERANCE
         if not difference <= tolerance:
             raise WeightsError(
                 f"{path}: the exported network differs from its source by {difference:.3g}, more than {tolerance:g}; "
@@ -172,10 +169,6 @@ def _largest_difference(source: nn.Module, exported: Callable[[Tensor], Tensor])
             # Foreign networks clamp; what they are exported as does not.
             found.append((expected.clamp(0, 1) - exported(lq).clamp(0, 1)).abs().max())
     return float(torch.stack(found).max())  # NaN where any is
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def _runnable(module: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mvmsr.container_memory import container_memory
+from mvmsr import container_memory
 
 FALLBACK_TILE = 256
 MIN_TILE = 16
@@ -18,7 +18,7 @@ _SLACK = 16
 """This part of a limit stays free: the allocator rounds up, and large pages are taken whole."""
 _ROW_COPIES = 2
 """Bands that are alive at once: the one that grows, and as much again of what is made of it on the way to the file."""
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate", "cannot allocate", "alloc")
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "alloc")
 
 
 def auto_tile(
@@ -76,8 +76,7 @@ def free_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + cached
     if device.type != "cpu":
         return None
-    known = [amount for amount in (_system_memory(), container_memory()) if amount is not None]
-    return min(known) if known else None
+    return container_memory.free_memory()
 
 
 def used_memory(device: torch.device) -> int:
@@ -131,11 +130,3 @@ def parse_bytes(text: str) -> int:
     if not 0 < amount < 2**60:
         raise ValueError(f"expected an amount of memory such as 2G, 1500M or 800000K, got {text!r}")
     return int(amount)
-
-
-def _system_memory() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)

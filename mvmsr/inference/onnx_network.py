@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mvmsr.inference.weights_file import WeightsError, WeightsInfo
+from mvmsr.inference.weights_file import WeightsError, WeightsInfo, last_line
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -77,7 +77,7 @@ class OnnxNetwork(nn.Module):
         try:
             return self.session.run(None, {self._input: np.ascontiguousarray(lq, self._dtype)})[0]
         except Exception as error:  # its errors share no other base class
-            raise RuntimeError(f"{self.path.name}: {_last_line(error)}") from error
+            raise RuntimeError(f"{self.path.name}: {last_line(error)}") from error
 
     def _trial(self) -> int:
         height, width = _TRIAL
@@ -127,7 +127,7 @@ def _session(path: Path, device: torch.device) -> InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # its errors share no other base class
-        raise WeightsError(f"{path}: ONNX Runtime cannot read it ({_last_line(error)})") from error
+        raise WeightsError(f"{path}: ONNX Runtime cannot read it ({last_line(error)})") from error
 
 
 def _check_input(path: Path, session: InferenceSession) -> tuple[str, Any, bool]:
@@ -197,7 +197,3 @@ def _map_sizes(model: Any, side: int) -> list[int]:
         if len(dims) >= 4 and all(dims):
             sizes.append(-(-int(np.prod(dims)) // side**2))
     return sizes
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

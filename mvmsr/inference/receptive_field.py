@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 LIMIT = 64
+"""The largest halo of interest, in input pixels."""
 _STRIP = 8
 _INVISIBLE = 0.25 / 255
 _ROUNDING = 1e-5
@@ -49,7 +50,7 @@ def measure_margins(module: nn.Module, scale: int, multiple: int = 1) -> Margins
     return Margins(LIMIT, 8, multiple)
 
 
-def receptive_halo(module: nn.Module, scale: int, limit: int = LIMIT, multiple: int = 1) -> int | None:
+def receptive_halo(module: nn.Module, scale: int, multiple: int = 1) -> int | None:
     """How many input pixels beyond its own an output pixel depends on, or None if that has no useful bound.
 
     One input pixel is replaced by NaN. NaN passes through sums, products and activations whatever the weights, so the
@@ -58,11 +59,10 @@ def receptive_halo(module: nn.Module, scale: int, limit: int = LIMIT, multiple: 
 
     Args:
         module: (1, 3, h, w) -> (1, C, h*scale, w*scale); judged in eval mode, on a copy on the CPU.
-        limit: the largest halo of interest, in input pixels.
         multiple: the network's size granularity; the answer then holds for tiles that start at multiples of it.
 
     Returns:
-        pixels, or None where the dependence reaches further than `limit` (attention over the picture, global pooling,
+        pixels, or None where the dependence reaches further than `LIMIT` (attention over the picture, global pooling,
         instance normalisation, very deep networks) or changes from place to place (windows on a grid).
 
     >>> receptive_halo(nn.Conv2d(3, 3, 5, padding=2), scale=1)
@@ -71,15 +71,15 @@ def receptive_halo(module: nn.Module, scale: int, limit: int = LIMIT, multiple: 
     probe = _cpu_copy(module)
     halo = 0
     for along_width in (True, False):
-        reach = _reach(probe, scale, _round_up(limit, multiple), multiple, along_width)
-        if reach is None or reach > limit:
+        reach = _reach(probe, scale, _round_up(LIMIT, multiple), multiple, along_width)
+        if reach is None or reach > LIMIT:
             return None
         halo = max(halo, reach)
-    proofs = (_cut_errors(probe, scale, limit, multiple, along_width) for along_width in (True, False))
+    proofs = (_cut_errors(probe, scale, LIMIT, multiple, along_width) for along_width in (True, False))
     return halo if all(bool((errors[halo:] <= _ROUNDING).all()) for errors in proofs) else None
 
 
-def effective_halo(module: nn.Module, scale: int, tolerance: float, limit: int = LIMIT, multiple: int = 1) -> int:
+def effective_halo(module: nn.Module, scale: int, tolerance: float, multiple: int = 1) -> int:
     """How far from a cut a network's output still differs by more than `tolerance` from the uncut picture's.
 
     For networks whose dependence has no useful bound but fades with distance.
@@ -89,16 +89,16 @@ def effective_halo(module: nn.Module, scale: int, tolerance: float, limit: int =
         multiple: cuts are made at odd multiples of it.
 
     Returns:
-        pixels, at most `limit`.
+        pixels, at most `LIMIT`.
     """
     probe = _cpu_copy(module)
     halo = 0
     for along_width in (True, False):
-        off = (_cut_errors(probe, scale, limit, multiple, along_width) > tolerance).nonzero()
+        off = (_cut_errors(probe, scale, LIMIT, multiple, along_width) > tolerance).nonzero()
         halo = max(halo, int(off.max()) + 1 if len(off) else 0)
-        if halo >= limit:
+        if halo >= LIMIT:
             break
-    return min(halo, limit)
+    return min(halo, LIMIT)
 
 
 def bytes_per_pixel(module: nn.Module, scale: int, multiple: int = 1) -> int:

@@ -5,19 +5,17 @@ Pillow and OpenCV need all pixels before they write the first one; these two for
 
 from __future__ import annotations
 
-import os
 import struct
-import uuid
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from mvmsr.data.picture import ImageError
+from mvmsr.data.image_writing import written_aside
+from mvmsr.data.png_chunks import chunk, metadata_chunks
 
 STRIP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 _LEVEL = 4
@@ -57,7 +55,7 @@ def write_strips(path: str | Path, layout: Layout, strips: Iterable[np.ndarray])
     if path.suffix.lower() not in STRIP_SUFFIXES:
         raise ValueError(f"{path}: only {', '.join(sorted(STRIP_SUFFIXES))} are written in strips")
     encode = _write_png if path.suffix.lower() == ".png" else _write_tiff
-    with _written_aside(path) as file:
+    with written_aside(path) as file:
         encode(file, layout, _checked(layout, strips))
 
 
@@ -77,11 +75,7 @@ def _write_png(file: BinaryIO, layout: Layout, strips: Iterator[np.ndarray]) -> 
     file.write(b"\x89PNG\r\n\x1a\n")
     bits = 8 * layout.dtype.itemsize
     header = struct.pack(">IIBBBBB", layout.width, layout.height, bits, _PNG_COLOUR[layout.channels], 0, 0, 0)
-    file.write(_chunk(b"IHDR", header))
-    if layout.icc_profile:
-        file.write(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc_profile)))
-    if layout.exif:
-        file.write(_chunk(b"eXIf", layout.exif.removeprefix(b"Exif\0\0")))
+    file.write(chunk(b"IHDR", header) + metadata_chunks(layout.icc_profile, layout.exif))
     packer = zlib.compressobj(_LEVEL)
     pixel = layout.channels * layout.dtype.itemsize
     above = np.zeros(layout.width * pixel, np.uint8)
@@ -93,9 +87,9 @@ def _write_png(file: BinaryIO, layout: Layout, strips: Iterator[np.ndarray]) -> 
             packed = packer.compress(_filtered(part, above, pixel).tobytes())
             above = part[-1].copy()
             if packed:
-                file.write(_chunk(b"IDAT", packed))
-    file.write(_chunk(b"IDAT", packer.flush()))
-    file.write(_chunk(b"IEND", b""))
+                file.write(chunk(b"IDAT", packed))
+    file.write(chunk(b"IDAT", packer.flush()))
+    file.write(chunk(b"IEND", b""))
 
 
 def _filtered(rows: np.ndarray, above: np.ndarray, pixel: int) -> np.ndarray:
@@ -133,10 +127,6 @@ def _differences(number: int, rows: np.ndarray, up: np.ndarray, pixel: int) -> n
     return rows - np.where(is_left, left, np.where(to_up <= to_corner, up, c.astype(np.uint8)))
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
 def _write_tiff(file: BinaryIO, layout: Layout, strips: Iterator[np.ndarray]) -> None:
     import tifffile
 
@@ -172,28 +162,3 @@ def _rows_of(count: int, strips: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         rest = rows[whole:].copy() if whole < len(rows) else None
     if rest is not None:
         yield rest
-
-
-@contextmanager
-def _written_aside(path: Path) -> Iterator[BinaryIO]:
-    """A file beside the target that replaces it when all went well, and vanishes otherwise."""
-    aside = path.parent / f".{uuid.uuid4().hex}.part"
-    try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = aside.open("wb")
-        except OSError as error:
-            raise _unwritable(path, error) from error
-        with file:
-            yield file
-        os.replace(aside, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        with suppress(OSError):  # missing, or its folder is none
-            aside.unlink()
-
-
-def _unwritable(path: Path, error: OSError) -> ImageError:
-    cause = f"cannot be written ({error.strerror or error})"
-    return ImageError(path, cause, "check the folder's rights and free space")

@@ -104,8 +104,7 @@ def run_bands(
     Raises:
         MemoryError: even the smallest useful tile does not fit.
     """
-    fitting = _Fitting(run, scale, halo, blend, multiple)
-    return _bands(fitting, lq, scale, tile, halo, blend, multiple, on_pixels)
+    return _Tiles(run, scale, halo, blend, multiple).bands(lq, tile, on_pixels)
 
 
 def run_tiled(run: Run, lq: Tensor, scale: int, tile: int, halo: int, blend: int = 0, multiple: int = 1) -> Tensor:
@@ -113,14 +112,40 @@ def run_tiled(run: Run, lq: Tensor, scale: int, tile: int, halo: int, blend: int
     return torch.cat(list(run_bands(run, lq, scale, tile, halo, blend, multiple)), dim=-2)
 
 
-class _Fitting:
-    """Runs a region, in parts if it does not fit; remembers which size did not."""
+class _Tiles:
+    """Runs a network tile by tile; remembers which size of tile did not fit into memory."""
 
     def __init__(self, run: Run, scale: int, halo: int, blend: int, multiple: int) -> None:
         self.run, self.scale, self.halo, self.blend, self.multiple = run, scale, halo, blend, multiple
         self.too_large: int | None = None
 
-    def __call__(self, region: Tensor) -> Tensor:
+    def bands(self, lq: Tensor, tile: int, on_pixels: Callable[[int], object] | None = None) -> Iterator[Tensor]:
+        """See `run_bands`."""
+        height, width = lq.shape[-2:]
+        scale = self.scale
+        rows, columns = (plan_spans(n, tile, self.halo, self.blend, self.multiple) for n in (height, width))
+        rest: Tensor | None = None
+        for index, row in enumerate(rows):
+            band: Tensor | None = None
+            for column in columns:
+                piece = _kept(self._fitting(lq[..., slice(*row.read), slice(*column.read)]), row, column, scale)
+                if band is None:
+                    band = torch.zeros(*piece.shape[:2], (row.keep[1] - row.keep[0]) * scale, width * scale)
+                if self.blend:
+                    piece = piece * fade(row, height, scale)[:, None] * fade(column, width, scale)
+                band[..., column.keep[0] * scale : column.keep[1] * scale] += piece
+                if on_pixels is not None:
+                    on_pixels((row.core[1] - row.core[0]) * (column.core[1] - column.core[0]))
+            assert band is not None
+            if rest is not None:
+                band[..., : rest.shape[-2], :] += rest
+            last = index == len(rows) - 1
+            done = ((height if last else rows[index + 1].keep[0]) - row.keep[0]) * scale
+            rest = band[..., done:, :].clone()
+            yield band[..., :done, :]
+
+    def _fitting(self, region: Tensor) -> Tensor:
+        """The result of a region, in parts if it does not fit."""
         side = max(region.shape[-2:])
         reason = ""
         if self.too_large is None or side < self.too_large:
@@ -142,42 +167,7 @@ class _Fitting:
             )
         if reason:
             logger.warning("out of memory at a tile of %d pixels; continuing with %d", side, core)
-        bands = _bands(self, region, self.scale, core, self.halo, self.blend, self.multiple, None)
-        return torch.cat(list(bands), dim=-2)
-
-
-def _bands(
-    fitting: Run,
-    lq: Tensor,
-    scale: int,
-    tile: int,
-    halo: int,
-    blend: int,
-    multiple: int,
-    on_pixels: Callable[[int], object] | None,
-) -> Iterator[Tensor]:
-    height, width = lq.shape[-2:]
-    rows = plan_spans(height, tile, halo, blend, multiple)
-    columns = plan_spans(width, tile, halo, blend, multiple)
-    rest: Tensor | None = None
-    for index, row in enumerate(rows):
-        band: Tensor | None = None
-        for column in columns:
-            piece = _kept(fitting(lq[..., slice(*row.read), slice(*column.read)]), row, column, scale)
-            if band is None:
-                band = torch.zeros(*piece.shape[:2], (row.keep[1] - row.keep[0]) * scale, width * scale)
-            if blend:
-                piece = piece * fade(row, height, scale)[:, None] * fade(column, width, scale)
-            band[..., column.keep[0] * scale : column.keep[1] * scale] += piece
-            if on_pixels is not None:
-                on_pixels((row.core[1] - row.core[0]) * (column.core[1] - column.core[0]))
-        assert band is not None
-        if rest is not None:
-            band[..., : rest.shape[-2], :] += rest
-        last = index == len(rows) - 1
-        done = ((height if last else rows[index + 1].keep[0]) - row.keep[0]) * scale
-        rest = band[..., done:, :].clone()
-        yield band[..., :done, :]
+        return torch.cat(list(self.bands(region, core)), dim=-2)
 
 
 def _kept(piece: Tensor, row: Span, column: Span, scale: int) -> Tensor:

@@ -218,6 +218,11 @@ def damaged(path: Path, error: Exception) -> WeightsError:
     return WeightsError(f"{path}: cannot be read, it is damaged or cut short ({first_line(error)}). Copy it again")
 
 
+def last_line(error: Exception) -> str:
+    """The last line of an error's message, where tracers and runtimes say what is wrong, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's message, cut where it is long, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST_LINE]

@@ -132,7 +132,7 @@ def relativistic_loss(
         real_label_val, fake_label_val: targets of the cross entropies.
 
     Raises:
-        ValueError: no logits, unequal shapes, unknown reduction.
+        ValueError: unknown reduction.
 
     Source: Jolicoeur-Martineau, The Relativistic Discriminator, https://arxiv.org/abs/1807.00734
     """

@@ -182,7 +182,7 @@ def _offline(weights_dir: str | Path | None, sought: list[str]) -> Iterator[None
         mock.patch.object(urllib.request, "urlopen", refuse),
         mock.patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True),
         _timeout(5.0),
-        _quiet(),
+        contextlib.redirect_stdout(io.StringIO()),  # where it loads weights from, and what it downloads
     ):
         yield
 
@@ -196,13 +196,6 @@ def _timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """pyiqa prints where it loads weights from and what it downloads."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
 
 
 def _to_tensor(rgb: np.ndarray) -> torch.Tensor:

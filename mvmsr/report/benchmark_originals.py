@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
+from mvmsr.benchmark.measure import file_name
 from mvmsr.data.image_io import ImageError, read_rgb, write_rgb
 from mvmsr.data.layouts import LayoutError
-from mvmsr.report.benchmark_pictures import file_name
 
 
 class Originals:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from mvmsr.report.benchmark_sections import (
 )
 from mvmsr.report.run_files import ReportError
 from mvmsr.report.svg import RUN_COLORS
+from mvmsr.report.templates import template, verbatim
 
 RESULTS = "results.json"
 
@@ -94,9 +94,9 @@ def build_benchmark_report(
     settings = results.get("statistics_settings") or {}
     how = f"{settings['method'].capitalize()}, {settings['resamples']:,} resamples. " if settings else ""
     left, right = _first_shown(results, comparisons)
-    return _template().render(
-        style=_text("benchmark_style.css"),
-        script=_text("benchmark_script.js"),
+    return template("benchmark_page.html").render(
+        style=verbatim("benchmark_style.css"),
+        script=verbatim("benchmark_script.js"),
         title=f"{_listed(methods)} on {_listed(sets)}" if methods else "Benchmark without scores",
         summary=f"×{results['protocol']['scale']} super-resolution. {title_of(results)}.",
         protocol=title_of(results),
@@ -178,19 +178,3 @@ def _first_shown(results: Results, comparisons: Sequence[Comparison]) -> tuple[s
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
-
-
-def _text(name: str) -> Any:
-    """A file of this package that goes into the page as it is."""
-    from markupsafe import Markup
-
-    return Markup((resources.files("mvmsr.report") / name).read_text(encoding="utf-8"))
-
-
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(_text("benchmark_page.html"))

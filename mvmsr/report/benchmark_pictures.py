@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -132,11 +131,6 @@ def ranking(results: Results, set_name: str) -> list[str]:
 def set_names(results: Results) -> list[str]:
     """The sets, in the document's order."""
     return list(dict.fromkeys(row["set"] for row in results["means"]))
-
-
-def file_name(name: str) -> str:
-    """A method, set or picture as it is written in the names of files."""
-    return re.sub(r"[^\w.+-]", "_", name)
 
 
 def places(pictures: Sequence[np.ndarray], side: int, most: int = _PLACES) -> list[Place]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvmsr.benchmark.results import Results
-from mvmsr.benchmark.table import metric_name, metric_unit, pictures_of, title_of
+from mvmsr.benchmark.table import arrow, metric_name, metric_unit, pictures_of, title_of
 from mvmsr.report.benchmark_pictures import set_names
-from mvmsr.report.svg import GRID, INK, RUN_COLORS, inline_svg, run_color
+from mvmsr.report.svg import GRID, INK, RUN_COLORS, inline_figure, plain_axes, run_color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,8 +55,7 @@ def method_names(results: Results) -> list[str]:
 def axis_label(results: Results, metric: str) -> str:
     """`PSNR (dB) ↑`."""
     unit = metric_unit(metric)
-    arrow = {True: " ↑", False: " ↓"}.get(results["metrics"].get(metric, {}).get("higher_is_better"), "")
-    return f"{metric_name(metric)}{f' ({unit})' if unit else ''}{arrow}"
+    return f"{metric_name(metric)}{f' ({unit})' if unit else ''}{arrow(results['metrics'].get(metric, {}))}"
 
 
 def legend_marker(number: int) -> str:
@@ -97,19 +95,11 @@ def plane_svg(results: Results, plane: Plane, name: str) -> str:
     Args:
         name: makes the ids inside it unique on the page.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
-    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.0}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(4.4, 3.0))
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.145, 0.155, 0.835, 0.825))
+    def fill(axes: Axes) -> None:
         draw_plane(axes, results, plane, run_color, INK, GRID)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return inline_svg(buffer.getvalue(), plane_in_words(results, plane), name)
+
+    return inline_figure(fill, plane_in_words(results, plane), name, 3.0, (0.145, 0.155, 0.835, 0.825))
 
 
 def plane_in_words(results: Results, plane: Plane) -> str:
@@ -125,7 +115,7 @@ def draw_plane(axes: Axes, results: Results, plane: Plane, color: Callable[[int]
     """A marker a method; `color` gives its colour. Names belong into a legend beside the axes."""
     from matplotlib.ticker import MaxNLocator
 
-    _style(axes, ink, grid)
+    plain_axes(axes, ink, grid)
     for point in plane.points:
         marker = MARKERS[point.method % len(MARKERS)]
         axes.plot([point.x], [point.y], marker, color=color(point.method), markersize=8, clip_on=False)
@@ -200,7 +190,7 @@ def _grid_of_panels(results: Results, sets: Sequence[str]) -> tuple[Figure, list
 
 def _draw_scores(axes: Axes, results: Results, set_name: str, metric: str) -> None:
     """Every picture a dot, placed by its rank so that dots do not hide each other; the mean a line."""
-    _style(axes, _FILE_INK, _FILE_GRID)
+    plain_axes(axes, _FILE_INK, _FILE_GRID)
     scores = _scores(results, set_name, metric)
     for number, values in enumerate(scores):
         if not values:
@@ -232,10 +222,10 @@ def _scores(results: Results, set_name: str, metric: str) -> list[list[float]]:
 def _mark_best_corner(axes: Axes, results: Results, plane: Plane, ink: str) -> None:
     """Says in which corner a method that is best in both would lie."""
     right, top = (bool(results["metrics"][metric]["higher_is_better"]) for metric in (plane.x, plane.y))
-    arrow = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[right, top]
+    pointer = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[right, top]
     axes.text(
         *(0.985 if right else 0.015, 0.975 if top else 0.025),
-        f"better {arrow}" if right else f"{arrow} better",
+        f"better {pointer}" if right else f"{pointer} better",
         transform=axes.transAxes,
         ha="right" if right else "left",
         va="top" if top else "bottom",
@@ -243,14 +233,6 @@ def _mark_best_corner(axes: Axes, results: Results, plane: Plane, ink: str) -> N
         alpha=0.6,
         fontsize=9,
     )
-
-
-def _style(axes: Axes, ink: str, grid: str) -> None:
-    axes.grid(color=grid, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.tick_params(colors=ink, length=0, labelsize=9)
 
 
 def _file_color(number: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from mvmsr.benchmark.gaps import failed
 from mvmsr.benchmark.results import Results
 from mvmsr.benchmark.table import Cell, grids, metric_name, pictures_of
 from mvmsr.report.benchmark_pictures import set_names
@@ -123,10 +124,7 @@ def gaps(results: Results) -> list[str]:
     for (metric, set_name, why), images in left_out.items():
         shown = ", ".join([*images][:5]) + (", ..." if len(images) > 5 else "")
         found.append(f"{metric_name(metric)} leaves out {len(images)} of {set_name} ({shown}): {why}")
-    for failure in results["failures"]:
-        where = ", ".join(str(failure[key]) for key in ("method", "set", "image") if failure.get(key))
-        found.append(f"failed: {where}: {failure['why']}")
-    return found
+    return [*found, *failed(results)]
 
 
 def origins(results: Results) -> list[tuple[str, tuple[str, ...]]]:

@@ -151,11 +151,8 @@ def _speed(runs: Sequence[RunFiles], keys: list[str]) -> Iterator[Panel]:
         yield _simple(runs, "step_seconds", "seconds per iteration", zero=True)
     shares = []
     for number, run in enumerate(runs):
-        steps, waits = (
-            dict(zip(*run.series("step_seconds"), strict=True)),
-            zip(*run.series("data_seconds"), strict=True),
-        )
-        values = {iteration: 100 * wait / steps[iteration] for iteration, wait in waits if steps.get(iteration)}
+        steps, waits = (dict(zip(*run.series(key), strict=True)) for key in ("step_seconds", "data_seconds"))
+        values = {iteration: 100 * wait / steps[iteration] for iteration, wait in waits.items() if steps.get(iteration)}
         if values:
             shares.append(Line(number, run.label, [*values], [*values.values()]))
     if shares:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mvmsr.report.curves import Line, Panel
 from mvmsr.report.run_files import RunFiles
-from mvmsr.report.svg import INK, draw, inline_svg, run_color
+from mvmsr.report.svg import INK, draw, inline_figure, run_color
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FOLDER = "embeddings"
 EIGENVALUES = 10
@@ -103,19 +105,12 @@ def _spectra(number: int, label: str, history: list[Embeddings]) -> Iterator[Pan
 
 
 def _draw_map(gt: np.ndarray, sr: np.ndarray, alt: str, name: str) -> str:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     kept = np.linspace(0, len(gt) - 1, min(len(gt), _MOST_POINTS)).astype(int)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.0}):
-        figure = Figure(figsize=(4.4, 2.5))
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
+
+    def fill(axes: Axes) -> None:
         axes.axis("off")
         for points, color, what in ((gt, run_color(2), "real"), (sr, run_color(1), "generated")):
             axes.plot(*points[kept].T, "o", color=color, markersize=2, alpha=0.6, markeredgewidth=0, label=what)
         axes.legend(loc="best", frameon=False, fontsize=9, labelcolor=INK, markerscale=2)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return inline_svg(buffer.getvalue(), alt, name)
+
+    return inline_figure(fill, alt, name, 2.5, (0.02, 0.02, 0.96, 0.96))

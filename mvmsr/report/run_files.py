@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,7 @@ def read_runs(roots: Sequence[Path]) -> list[RunFiles]:
     runs = [read_run(root) for root in {Path(root).resolve(): Path(root) for root in roots}.values()]
     labels = [run.label for run in runs]
     return [
-        run
-        if labels.count(run.label) == 1
-        else RunFiles(**{**run.__dict__, "label": f"{run.label} ({run.root.resolve()})"})
+        run if labels.count(run.label) == 1 else replace(run, label=f"{run.label} ({run.root.resolve()})")
         for run in runs
     ]
 

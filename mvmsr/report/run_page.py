@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mvmsr import __version__
+from mvmsr.benchmark.gaps import failed, not_computed
 from mvmsr.benchmark.results import Results, ResultsError, merge_results, read_results, write_text
 from mvmsr.benchmark.table import Grid, grids
 from mvmsr.report import embeddings
@@ -17,6 +18,7 @@ from mvmsr.report.pictures import galleries
 from mvmsr.report.run_files import ReportError, RunFiles, read_runs
 from mvmsr.report.scores import facts, score_table
 from mvmsr.report.svg import RUN_COLORS, draw
+from mvmsr.report.templates import template
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def build_report(runs: Sequence[Path], results: Sequence[Path] = ()) -> str:
     notes = [(run.label, note) for run in found for note in run.notes] + [("images", note) for note in picture_notes]
     maps, map_notes = _embeddings(found)
     notes += [("embeddings", note) for note in map_notes]
-    return _template().render(
+    return template("page.html").render(
         title=", ".join(run.label for run in found) or "benchmark",
         version=__version__,
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
@@ -78,18 +80,6 @@ def write_report(runs: Sequence[Path], out: Path | None = None, results: Sequenc
         out = Path(runs[0]) / "report.html"
     write_text(out, page)
     return out
-
-
-def _template() -> Any:
-    from importlib import resources
-
-    import jinja2
-
-    source = (resources.files("mvmsr.report") / "page.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(source)
 
 
 def _drawn(group: Group) -> dict[str, Any]:
@@ -138,12 +128,7 @@ def _benchmarks(paths: Sequence[Path]) -> list[Benchmark]:
 
 
 def _benchmark(results: Results) -> Benchmark:
-    gaps = [
-        f"{entry['metric']} was not computed: {entry['why']}" for entry in results["missing"] if "image" not in entry
-    ]
-    for failure in results["failures"]:
-        where = ", ".join(str(failure[key]) for key in ("method", "set", "image") if failure.get(key))
-        gaps.append(f"failed: {where}: {failure['why']}")
+    gaps = (*not_computed(results), *failed(results))
     about = {**results.get("machine", {}), **results.get("versions", {})}
     provenance = ", ".join(f"{key} {value}" for key, value in about.items())
-    return Benchmark(tuple(grids(results)), tuple(gaps), f"{results.get('date', '')} on {provenance}".strip())
+    return Benchmark(tuple(grids(results)), gaps, f"{results.get('date', '')} on {provenance}".strip())

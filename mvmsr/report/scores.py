@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from mvmsr.durations import duration
 from mvmsr.report.run_files import RunFiles, finite
 
 
@@ -124,8 +125,7 @@ def _mark(rows: list[_Row], column: int, higher: bool | None) -> list[_Row]:
     best = (max if higher else min)(texts, key=float)
     marked = []
     for number, label, which, cells in rows:
-        cell = cells[column]
-        cell = ScoreCell(cell.text, cell.iteration, cell.text == best)
+        cell = replace(cells[column], best=cells[column].text == best)
         marked.append((number, label, which, (*cells[:column], cell, *cells[column + 1 :])))
     return marked
 
@@ -158,7 +158,7 @@ def _progress(run: RunFiles) -> tuple[str, ...]:
     if run.iteration >= total:
         return (f"finished: {total:,} iterations",)
     seconds = finite(run.series("step_seconds")[1])
-    left = f"about {_duration((total - run.iteration) * statistics.median(seconds))} left" if seconds else ""
+    left = f"about {duration((total - run.iteration) * statistics.median(seconds))} left" if seconds else ""
     return (f"{run.iteration:,} of {total:,} iterations", *([left] if left else []))
 
 
@@ -197,12 +197,10 @@ def _data(run: RunFiles) -> tuple[str, ...]:
 
 
 def _optimizers(run: RunFiles) -> tuple[str, ...]:
-    networks = {"generator": ("network_g", "optim_g"), "metric network": ("network_m", "optim_m")}
-    networks["discriminator"] = ("network_d", "optim_d")
     lines = []
-    for name, (network, optimizer) in networks.items():
-        section = run.section("train", optimizer)
-        if run.section(network) and section:
+    for name, letter in (("generator", "g"), ("metric network", "m"), ("discriminator", "d")):
+        section = run.section("train", f"optim_{letter}")
+        if run.section(f"network_{letter}") and section:
             lines.append(f"{name}: {_component(section)}")
     return tuple(lines) or ("–",)
 
@@ -249,10 +247,3 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(shown, value)) + "]"
     return str(value)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -30,24 +30,42 @@ def draw(panel: Panel, name: str) -> str:
     Args:
         name: makes the ids inside it unique on the page.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
-    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.0, "path.simplify": True}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(4.4, 2.5))
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.115, 0.115, 0.865, 0.855))
+    def fill(axes: Axes) -> None:
         _style(axes, panel)
         for line in panel.lines:
             _plot(axes, line, panel.logarithmic)
         _limit(axes, panel)
         if panel.styles:
             _legend(axes, panel.styles)
+
+    return inline_figure(fill, panel.alt, name, 2.5, (0.115, 0.115, 0.865, 0.855))
+
+
+def inline_figure(
+    fill: Callable[[Axes], None], alt: str, name: str, height: float, box: tuple[float, float, float, float]
+) -> str:
+    """A figure of one pair of axes as an `<svg>` element for an HTML page, in the page's colours.
+
+    Args:
+        fill: draws on the axes, in `INK`, `GRID` and `run_color`.
+        alt: the figure in words.
+        name: makes the ids inside it unique on the page.
+        height: in inches; it is 4.4 wide.
+        box: left, bottom, width and height of the axes, as shares of the figure.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9.0, "path.simplify": True}
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=(4.4, height))
+        FigureCanvasSVG(figure)
+        fill(figure.add_axes(box))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return inline_svg(buffer.getvalue(), panel.alt, name)
+    return _inline(buffer.getvalue(), alt, name)
 
 
 def smooth(values: Sequence[float] | np.ndarray, log: bool = False) -> np.ndarray:
@@ -109,14 +127,19 @@ def run_color(run: int) -> str:
     return f"#0a0a{run % RUN_COLORS:02x}"
 
 
-def _style(axes: Axes, panel: Panel) -> None:
-    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
-
-    axes.grid(color=GRID, linewidth=0.6)
+def plain_axes(axes: Axes, ink: str, grid: str) -> None:
+    """A grid in place of a frame and ticks."""
+    axes.grid(color=grid, linewidth=0.6)
     axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.tick_params(colors=INK, length=0, labelsize=9)
+    axes.tick_params(colors=ink, length=0, labelsize=9)
+
+
+def _style(axes: Axes, panel: Panel) -> None:
+    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+    plain_axes(axes, INK, GRID)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     values = [value for line in panel.lines for value in line.values if math.isfinite(value)]
@@ -150,7 +173,7 @@ def _legend(axes: Axes, styles: Sequence[str]) -> None:
     axes.legend(handles=handles, loc="best", frameon=False, fontsize=9, labelcolor=INK, handlelength=2.2)
 
 
-def inline_svg(text: str, alt: str, name: str) -> str:
+def _inline(text: str, alt: str, name: str) -> str:
     """The drawing without its document: no declarations, no fixed size or font, ids of its own, the page's colours."""
     view = re.search(r'viewBox="([^"]+)"', text)
     assert view is not None

@@ -6,7 +6,7 @@ and where its own table has exceptions, as many are granted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,10 +49,6 @@ class Condition:
         sign = -1 if HIGHER_IS_BETTER.get(self.metric, False) else 1
         ranked = sorted(self.others, key=lambda row: sign * means[row][self.set][self.metric])
         return ranked[min(self.place, len(ranked)) - 1]
-
-    def with_metric(self, metric: str) -> Condition:
-        """The same by another metric."""
-        return Condition(self.row, self.others, self.set, metric, self.place)
 
 
 @dataclass(frozen=True)
@@ -102,15 +98,17 @@ def _each(row: str, others: tuple[str, ...], metrics: tuple[str, ...]) -> tuple[
 
 
 def _backbones(metrics: tuple[str, ...]) -> tuple[Condition, ...]:
-    pairs: Callable[[str], tuple[Condition, ...]] = lambda net: _each(f"{net}_mvm", (f"{net}_gan",), metrics)  # noqa: E731
-    return tuple(condition for net in ("srresnet", "rdn", "nsrnet") for condition in pairs(net))
-
-
-def _best(metric: str, place: int = 1) -> tuple[Condition, ...]:
-    return tuple(Condition("g", ("b", "c", "d", "e", "f"), set_name, metric, place) for set_name in SETS)
+    nets = ("srresnet", "rdn", "nsrnet")
+    return tuple(condition for net in nets for condition in _each(f"{net}_mvm", (f"{net}_gan",), metrics))
 
 
 _RIVALS = ("b", "c", "d", "e", "f")
+
+
+def _best(metric: str, place: int = 1) -> tuple[Condition, ...]:
+    return tuple(Condition("g", _RIVALS, set_name, metric, place) for set_name in SETS)
+
+
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "fidelity",

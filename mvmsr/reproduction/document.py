@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mvmsr.benchmark.table import markdown_table
 from mvmsr.reproduction.published import DECIMALS, METRICS, PUBLISHED, SETS
 from mvmsr.reproduction.rows import Budget, Row
 from mvmsr.reproduction.runs import Run
@@ -92,9 +93,7 @@ def to_markdown(document: Document) -> str:
         f"{document.seeds} seed{'s' if document.seeds > 1 else ''} a row"
         + ("; means and standard deviations over the seeds." if document.seeds > 1 else "."),
         "",
-        "| row | state |",
-        "| --- | --- |",
-        *(f"| {row.label} | {_escape(document.status(row))} |" for row in document.rows),
+        markdown_table(("row", "state"), [(row.label, _one_line(document.status(row))) for row in document.rows], ()),
         "",
         f"### Ours (the paper's), by its convention: `{PAPER}`",
         "",
@@ -102,11 +101,11 @@ def to_markdown(document: Document) -> str:
     if any(not row.stem for row in document.rows):
         lines += [f"{_BICUBIC}: compare it with the tables of `y`.", ""]
     for set_name in SETS:
-        lines += [*_set_table(document, set_name, PAPER), ""]
+        lines += [_set_table(document, set_name, PAPER), ""]
     if document.scores.get(LUMA):
         lines += [f"### Ours on luma: `{LUMA}`", ""]
         for set_name in SETS:
-            lines += [*_set_table(document, set_name, LUMA), ""]
+            lines += [_set_table(document, set_name, LUMA), ""]
     if note := _footnote(document):
         lines += [note, ""]
     if document.missing:
@@ -118,11 +117,13 @@ def to_markdown(document: Document) -> str:
         "### What the paper concludes",
         "",
         *([_SEEDS, ""] if document.seeds > 1 else []),
-        "| claim | on our figures |",
-        "| --- | --- |",
+        markdown_table(
+            ("claim", "on our figures"),
+            [(judged.claim.text, _one_line(judged.text)) for judged in document.judgements],
+            (),
+        ),
+        "",
     ]
-    lines += [f"| {judged.claim.text} | {_escape(judged.text)} |" for judged in document.judgements]
-    lines.append("")
     for caption, path in document.figures.items():
         lines += [f"![{caption}]({path})", "", f"*{caption}*", ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -195,14 +196,12 @@ def replace_section(text: str, name: str, section: str) -> str:
     return text.rstrip("\n") + ("\n\n" if text.strip() else "") + whole
 
 
-def _set_table(document: Document, set_name: str, protocol: str) -> list[str]:
+def _set_table(document: Document, set_name: str, protocol: str) -> str:
     metrics = [m for m in _COLUMNS_OF[protocol] if m in METRICS or _has(document, protocol, m)]
     arrows = {"psnr": "↑", "ssim": "↑"}
     head = [set_name, *(f"{_SHOWN[metric]} {arrows.get(metric, '↓')}" for metric in metrics)]
-    lines = [_line(head), _line(["---", *["---:"] * len(metrics)])]
-    for row in document.rows:
-        lines.append(_line([row.label, *(_cell(document, row, set_name, metric, protocol) for metric in metrics)]))
-    return lines
+    rows = [[row.label, *(_cell(document, row, set_name, m, protocol) for m in metrics)] for row in document.rows]
+    return markdown_table(head, rows, range(1, len(head)))
 
 
 def _cell(document: Document, row: Row, set_name: str, metric: str, protocol: str) -> str:
@@ -245,9 +244,5 @@ def _plain(score: Score) -> dict[str, Any]:
     return plain
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _escape(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

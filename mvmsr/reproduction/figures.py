@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mvmsr.benchmark.image_sets import load_image_set
 from mvmsr.data.image_io import read_rgb
 from mvmsr.data.layouts import LayoutError
+from mvmsr.engine.logs import read_stats
+from mvmsr.engine.run_dir import RunDir
 from mvmsr.reproduction.published import PUBLISHED, SETS
 from mvmsr.reproduction.rows import Row
 from mvmsr.reproduction.runs import Run
 from mvmsr.reproduction.scoring import PAPER, Scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DISTANCES = {"d_p": "pairs", "d_c": "centroids", "d_g": "2-diameters", "d_h": "Hausdorff"}
 CROPPED = (("Set14", 0.5, 0.5), ("BSD100", 0.5, 0.5), ("Urban100", 0.5, 0.5))
@@ -79,18 +84,7 @@ def _distances(table: str, runs: Sequence[Run], path: Path) -> Path | None:
 
 
 def _logged(run: Run) -> list[dict[str, float]]:
-    path = run.folder / "stats.jsonl"
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:  # cut off by a crash
-            break
-        if "d_c" in record:
-            records.append(record)
-    return records
+    return [record for record in read_stats(RunDir(run.folder).stats) if "d_c" in record]
 
 
 def _crops(table: str, rows: Sequence[Row], out: Path, data_root: str | None) -> Path | None:
@@ -129,11 +123,9 @@ def _middle(picture: np.ndarray, vertical: float, horizontal: float) -> np.ndarr
     return picture[top : top + _CROP, left : left + _CROP]
 
 
-def _saved(figure: object, path: Path) -> Path:
+def _saved(figure: Figure, path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    assert isinstance(figure, Figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mvmsr.benchmark.results import Results, write_text
@@ -87,7 +87,7 @@ def reproduce(settings: Settings, launch: Launch | None = None, progress: Progre
     runs = plan(settings)
     check_folder(settings.out)
     failed = train_missing(runs, settings.data_root, launch)
-    every = plan(_without_choice(settings))
+    every = plan(replace(settings, only=()))
     results = benchmark(
         every, rows_of(settings.table), settings.out, settings.data_root, settings.metrics or METRICS, progress
     )
@@ -98,7 +98,7 @@ def reproduce(settings: Settings, launch: Launch | None = None, progress: Progre
 
 def describe(settings: Settings, results: Mapping[str, Results], failed: Mapping[str, str]) -> Document:
     """The document of what is known; draws the figures."""
-    rows, runs = rows_of(settings.table), plan(_without_choice(settings))
+    rows, runs = rows_of(settings.table), plan(replace(settings, only=()))
     stale = stale_runs(runs)
     current = [run for run in runs if run.key not in stale]
     shown = {run.key for run in current} | {f"{row.key}_seed0" for row in rows if not row.stem}
@@ -139,13 +139,10 @@ def write(document: Document, out: Path) -> list[Path]:
 
 def write_section(document: Document, path: Path) -> None:
     """Put the document, without its figures, into its place in a longer one."""
-    bare = Document(**{**vars(document), "figures": {}})
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    write_text(path, replace_section(text, f"{document.table} {document.budget}", to_markdown(bare)))
-
-
-def _without_choice(settings: Settings) -> Settings:
-    return Settings(**{**vars(settings), "only": ()})
+    write_text(
+        path, replace_section(text, f"{document.table} {document.budget}", to_markdown(replace(document, figures={})))
+    )
 
 
 def _failures(results: Mapping[str, Results]) -> dict[str, str]:

@@ -9,7 +9,6 @@ from typing import Literal
 from mvmsr.registry import comma_hint, did_you_mean
 
 Budget = Literal["cpu", "paper"]
-TABLES = ("table3", "table5")
 
 
 class ReproductionError(ValueError):

@@ -13,8 +13,8 @@ import yaml
 from mvmsr.config import OptionsError, TrainOptions, load
 from mvmsr.config.nmd_options import NMDOptions, load_nmd
 from mvmsr.engine.checkpoint import list_checkpoints
-from mvmsr.engine.nmd_training import weights_path
-from mvmsr.engine.run_dir import RunDir, as_plain
+from mvmsr.engine.nmd_run import weights_path
+from mvmsr.engine.run_dir import RunDir, as_plain, flat
 from mvmsr.inference.weights import WeightsError, read_info
 from mvmsr.reproduction.rows import Budget, ReproductionError, Row, nmd_options_file, rows_of
 
@@ -117,11 +117,11 @@ def changed_options(run: Run) -> list[str]:
     path = run.folder / "options.yml"
     if not path.is_file():
         return []
-    after = _flat(_plain(run, run.options_file, run.overrides))
+    after = flat(_plain(run, run.options_file, run.overrides))
     try:
-        before = _flat(_plain(run, path, ()))  # options that a later version added have their defaults
+        before = flat(_plain(run, path, ()))  # options that a later version added have their defaults
     except OptionsError:  # of a version whose options are not today's
-        before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        before = flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     return sorted(
         key
         for key in {*before, *after}
@@ -131,9 +131,7 @@ def changed_options(run: Run) -> list[str]:
 
 
 def _plain(run: Run, path: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
-    if run.row is None:
-        return load_nmd(path, overrides).model_dump(mode="json", exclude_none=True)
-    return as_plain(load(path, overrides))
+    return as_plain(load_nmd(path, overrides) if run.row is None else load(path, overrides))
 
 
 def stale_runs(runs: Sequence[Run]) -> dict[str, str]:
@@ -198,12 +196,3 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         raise ReproductionError(f"no options file {path}; name the folder options/reproduce by --options")
     return path
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: list(value) if isinstance(value, tuple) else value}
-    result: dict[str, Any] = {}
-    for key, child in value.items():
-        result |= _flat(child, f"{prefix}.{key}" if prefix else str(key))
-    return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -127,10 +127,10 @@ def judge_claim(claim: Claim, scores: Scores) -> Judgement:
     wanted = {condition.metric for condition in claim.conditions}
     replaced = tuple(sorted(m for m in wanted if m not in known and STAND_IN.get(m) in known))
     conditions = tuple(
-        condition.with_metric(STAND_IN[condition.metric]) if condition.metric in replaced else condition
+        replace(condition, metric=STAND_IN[condition.metric]) if condition.metric in replaced else condition
         for condition in claim.conditions
     )
-    claim = Claim(claim.key, claim.table, claim.text, conditions, claim.needed)
+    claim = replace(claim, conditions=conditions)
     means = {
         row: {name: {m: score.mean for m, score in metrics.items() if not score.part} for name, metrics in sets.items()}
         for row, sets in scores.items()

@@ -136,7 +136,7 @@ def test_killed_at_a_random_moment(start: Any, whole: Path, pictures: Path, tmp_
 @pytest.mark.parametrize(
     ("die_at", "left"),
     [
-        ("mvmsr.engine.checkpoint:_sha256", [3]),  # the second state is written, its manifest is not
+        ("mvmsr.engine.checkpoint:file_sha256", [3]),  # the second state is written, its manifest is not
         (
             "mvmsr.engine.saving:_save_weights",
             [3],

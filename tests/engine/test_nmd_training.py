@@ -16,7 +16,8 @@ from mvmsr.config import OptionsError
 from mvmsr.config.nmd_options import NMDCurriculum, load_nmd
 from mvmsr.engine import nmd_training
 from mvmsr.engine.nmd_curriculum import begin, observe
-from mvmsr.engine.nmd_training import accuracies, build_nmd, nmd_loss, train_nmd
+from mvmsr.engine.nmd_run import build_nmd
+from mvmsr.engine.nmd_training import accuracies, nmd_loss, train_nmd
 from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_lock import locked
 from mvmsr.inference.weights import load_state, read_info
