@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "mvmsr").rglob("*.py"))
 
 ORDER = (
-    {"atomic", "basicsr_shim", "color", "container_memory", "hardware", "heap"},
+    {"atomic", "basicsr_shim", "color", "container_memory", "counting", "hardware", "heap"},
     {"registry"},
     {"config", "pretrained"},
     {"archs", "losses", "data", "metrics"},

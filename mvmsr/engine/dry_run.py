@@ -71,13 +71,15 @@ def _show(experiment: Experiment, notes: list[str], console: Console) -> None:
         f"weights, gradients and Adam's moments take {state:.0f} MiB{'' if experiment.sharding is None else ' here'}"
     )
     if experiment.processes.size > 1:
-        console.print(f"{experiment.processes.size} processes of {batch} images: batches of {experiment.batch_size}")
+        console.print(
+            f"{experiment.processes.size} processes of {counted(batch, 'image')}: batches of {experiment.batch_size}"
+        )
     seconds, measured = _seconds_per_iteration(experiment, batch, gt_size)
     total = options.train.total_iter
     scaled = "" if measured == batch else f" (measured with {measured} of the batch's {batch} images)"
     console.print(
         f"{seconds * options.train.accumulate:.2f} s per iteration on this machine{scaled}; "
-        f"{total:,} iterations take about {_duration(seconds * options.train.accumulate * total)}, "
+        f"{counted(total, 'iteration')} in about {_duration(seconds * options.train.accumulate * total)}, "
         f"peak memory so far {peak_memory_mib():.0f} MiB"
     )
     for note in notes:
@@ -132,4 +134,5 @@ def _duration(seconds: float) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+    rounded = f"{seconds:.0f}"
+    return f"{rounded} second{'' if rounded == '1' else 's'}"

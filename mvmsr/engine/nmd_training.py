@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from mvmsr.atomic import write_whole
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.config.yaml_source import write_yaml
+from mvmsr.counting import counted
 from mvmsr.data.batches import Batch, TrainBatches
 from mvmsr.data.layouts import LayoutError
 from mvmsr.data.paired_dataset import PairedImageDataset
@@ -166,7 +167,9 @@ def _data(options: NMDOptions) -> tuple[TrainBatches, list[Batch]]:
     roots = spec.dataroot_gt if isinstance(spec.dataroot_gt, str) else list(spec.dataroot_gt)
     dataset = PairedImageDataset(roots, scale=options.scale, gt_size=spec.gt_size, cache_dir=spec.cache_dir)
     if len(dataset) <= spec.held_out:
-        raise SetupError(f"{len(dataset)} images, of which {spec.held_out} are to be held out; hold out fewer")
+        raise SetupError(
+            f"{counted(len(dataset), 'image')}, of which {spec.held_out} are to be held out; hold out fewer"
+        )
     held = {round((k + 0.5) * len(dataset) / spec.held_out - 0.5) for k in range(spec.held_out)}
     kept = [index for index in range(len(dataset)) if index not in held]
     parts = [TexturedCrops(dataset, part, spec.least_gradient, spec.least_variance) for part in (kept, sorted(held))]
@@ -261,7 +264,7 @@ def _loop(
             if stop and not last:
                 raise stop.stopped_after(run.iteration)
     state = run.curriculum
-    reached = "its curriculum is done" if state.finished else f"after {run.iteration} iterations"
+    reached = "its curriculum is done" if state.finished else f"after {counted(run.iteration, 'iteration')}"
     log.info("The discriminator: %s, sigma %.4g, alpha %.2f", reached, state.sigma, state.alpha)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mvmsr.counting import counted
 from mvmsr.reproduction.published import DECIMALS, METRICS, PUBLISHED, SETS
 from mvmsr.reproduction.rows import Budget, Row
 from mvmsr.reproduction.runs import Run
@@ -89,7 +90,7 @@ def to_markdown(document: Document) -> str:
     """The document for reading."""
     lines = [f"## {_TITLES[document.table]}", "", _BUDGETS[document.budget], ""]
     lines += [
-        f"{document.seeds} seed{'s' if document.seeds > 1 else ''} a row"
+        f"{counted(document.seeds, 'seed')} a row"
         + ("; means and standard deviations over the seeds." if document.seeds > 1 else "."),
         "",
         "| row | state |",
