@@ -12,4 +12,5 @@ def duration(seconds: float) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+    rounded = f"{seconds:.0f}"
+    return f"{rounded} second{'' if rounded == '1' else 's'}"

@@ -21,7 +21,18 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "mvmsr").rglob("*.py"))
 
 ORDER = (
-    {"atomic", "basicsr_shim", "checksum", "color", "container_memory", "durations", "hardware", "heap", "signals"},
+    {
+        "atomic",
+        "basicsr_shim",
+        "checksum",
+        "color",
+        "container_memory",
+        "counting",
+        "durations",
+        "hardware",
+        "heap",
+        "signals",
+    },
     {"registry"},
     {"config", "pretrained"},
     {"archs", "losses", "data", "metrics"},

@@ -52,7 +52,8 @@ def cost_markdown(results: Results) -> str:
 def _device(results: Results) -> str:
     machine = results.get("machine") or {}
     device = machine.get("gpu") or machine.get("device") or "an unknown machine"
-    return f"cpu ({machine['threads']} threads)" if device == "cpu" and machine.get("threads") else str(device)
+    threads = machine.get("threads")
+    return f"cpu ({threads} thread{'' if threads == 1 else 's'})" if device == "cpu" and threads else str(device)
 
 
 def _cells(cost: Mapping[str, Any]) -> tuple[str, str, str, str]:

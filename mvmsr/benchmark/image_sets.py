@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mvmsr.counting import counted
 from mvmsr.data.image_io import read_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair, LayoutError, find_pairs, resolve_dataroot
@@ -94,8 +95,8 @@ def load_image_set(
         raise LayoutError(f"{root} holds no images")
     if lq == "file" and (without := [pair.name for pair in pairs if pair.lq is None]):
         raise LayoutError(
-            f"{name}: {len(without)} of {len(pairs)} images in {root} have no low-quality file, {without[0]} first; "
-            "use lq: make to have them made"
+            f"{name}: no low-quality file for {len(without)} of {counted(len(pairs), 'image')} in {root}, {without[0]} "
+            "first; use lq: make to have them made"
         )
     return ImageSet(name, tuple(pairs), scale)
 

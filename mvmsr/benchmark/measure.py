@@ -20,6 +20,7 @@ from mvmsr.benchmark.journal import JOURNAL, Journal
 from mvmsr.benchmark.methods import Bicubic, Method, Restore, SavedPictures
 from mvmsr.benchmark.plan import Plan
 from mvmsr.benchmark.results import versions
+from mvmsr.counting import counted
 from mvmsr.data.image_io import write_rgb
 from mvmsr.data.layouts import ImagePair
 from mvmsr.metrics.metric import Metric
@@ -112,10 +113,11 @@ class Bench:
         if self.journal is None or not (counter.done or changed):
             return
         end = "; all are done, --restart measures them again" if counter.done == counter.total else ""
-        say(f"{counter.done} of {counter.total} images were measured before ({self.journal.path}){end}")
+        known = f"{counter.done} of {counted(counter.total, 'image')} {'was' if counter.done == 1 else 'were'}"
+        say(f"{known} measured before ({self.journal.path}){end}")
         for keys, count in changed.items():
             what = ", ".join("image" if key == "picture" else key for key in keys)  # journals keep the older word
-            say(f"{count} are measured again, since this has changed: {what}")
+            say(f"{count} {'is' if count == 1 else 'are'} measured again, since this has changed: {what}")
 
     def measure(
         self, method: Method, known: dict[tuple[str, str], ImageScore], failures: list[dict[str, str | None]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mvmsr.cli.stopping import stoppable
+from mvmsr.counting import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,11 +103,13 @@ def _report(console: Console, folder: Path, scale: int, decode: bool, name: str 
     report = check_folder(folder, scale, decode, name)
     console.print(f"{folder}: layout {report.layout}", markup=False, soft_wrap=True)
     made = report.pairs - report.with_lq
-    console.print(f"{report.pairs} pairs, {report.with_lq} with low-quality files, {made} to be made by bicubic")
+    console.print(
+        f"{counted(report.pairs, 'pair')}, {report.with_lq} with low-quality files, {made} to be made by bicubic"
+    )
     for note in report.notes:
         console.print(note, style="yellow", markup=False, soft_wrap=True, highlight=False)
     for problem in report.problems:
         console.print(problem, style="red", markup=False, soft_wrap=True, highlight=False)
     if report.problems:
-        console.print("1 problem" if len(report.problems) == 1 else f"{len(report.problems)} problems")
+        console.print(counted(len(report.problems), "problem"))
     return not report.problems

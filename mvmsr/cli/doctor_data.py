@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvmsr.cli.doctor_findings import Finding, State
+from mvmsr.counting import counted
 
 if TYPE_CHECKING:
     from mvmsr.config import TrainOptions
@@ -48,13 +49,15 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
         remedy = "repair these images or remove them; training does not start with them"
         yield Finding("Data", "training images", State.broken, problem, remedy)
     if len(problems) > _SHOWN:
-        yield Finding("Data", "training images", State.broken, f"and {len(problems) - _SHOWN} more problems")
+        yield Finding("Data", "training images", State.broken, f"and {counted(len(problems) - _SHOWN, 'more problem')}")
     if problems:
         return
     sides = [side for entry in entries for side in entry.gt_size]
     given = sum(pair.lq is not None for pair in pairs)
     low = f"{given} of them with a low-quality version" if given else "their low-quality versions are made"
-    text = f"{len(pairs):,} images with sides of {min(sides)} to {max(sides)} pixels, patches of {gt_size}; {low}"
+    text = (
+        f"{counted(len(pairs), 'image')} with sides of {min(sides)} to {max(sides)} pixels, patches of {gt_size}; {low}"
+    )
     yield Finding("Data", "training images", State.ok, text, values={"pictures": len(pairs), "pairs": given})
     yield from _likenesses(pairs, options, data_root)
 
@@ -79,7 +82,7 @@ def _likenesses(pairs: Sequence[ImagePair], options: TrainOptions, data_root: Pa
         return
     if twice := exact_duplicates(mine):
         groups = ["=".join(pairs[k].name for k in group) for group in twice]
-        text = f"{len(twice)} images are there more than once: {_first(groups)}"
+        text = f"{counted(len(twice), 'image')} there more than once: {_first(groups)}"
         yield Finding("Data", "duplicates", State.note, text, "take the copies out: they are drawn more often")
     else:
         yield Finding("Data", "duplicates", State.ok, "no two training images have the same pixels")
@@ -99,7 +102,7 @@ def _likenesses(pairs: Sequence[ImagePair], options: TrainOptions, data_root: Pa
         f"{held_out[m.first][0]}/{held_out[m.first][1].stem} is {pairs[m.second].name} ({m.likeness:.2f})"
         for m in matches
     ]
-    text = f"{len(matches)} training images show what a held-out one shows: {_first(named)}"
+    text = f"{counted(len(matches), 'training image')} like a held-out one: {_first(named)}"
     remedy = "look at them and take them out of the training set; scores on these images are worth nothing"
     values = {"matches": [[held_out[m.first][0], str(held_out[m.first][1]), str(pairs[m.second].gt)] for m in matches]}
     yield Finding("Data", "benchmark images", State.note, text, remedy, values)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mvmsr.checksum import file_sha256
 from mvmsr.cli.doctor_findings import Finding, State
+from mvmsr.counting import counted
 
 _PICTURES = {"Set5": 5, "Set14": 14, "BSD100": 100, "Urban100": 100}
 
@@ -79,11 +80,14 @@ def _benchmark_set(name: str, folder: Path) -> Finding:
     values = {"path": str(folder), "pictures": report.pairs}
     remedy = f"mvmsr datasets check {folder}"
     if report.problems:
-        more = f" (and {len(report.problems) - 1} more problems)" if len(report.problems) > 1 else ""
+        more = f" (and {counted(len(report.problems) - 1, 'more problem')})" if len(report.problems) > 1 else ""
         return Finding("Data", name, State.broken, f"{report.problems[0]}{more}", remedy, values)
     if report.pairs != expected:
-        text = f"{report.pairs} images in {folder}, but the published set has {expected}: its scores are not comparable"
+        found = f"{counted(report.pairs, 'image')} in {folder}, but the published set has {expected}"
+        text = f"{found}: its scores are not comparable"
         return Finding("Data", name, State.broken, text, remedy, values)
     made = report.pairs - report.with_lq
-    text = f"{report.pairs} images, layout {report.layout}" + (f", {made} low-quality ones to be made" if made else "")
+    text = f"{counted(report.pairs, 'image')}, layout {report.layout}" + (
+        f", {made} of low quality to be made" if made else ""
+    )
     return Finding("Data", name, State.ok, text, values=values)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from mvmsr.cli.doctor_findings import Finding, State
+from mvmsr.counting import counted
 
 
 def check_run(root: Path) -> Iterator[Finding]:
@@ -37,13 +38,16 @@ def _options(root: Path) -> Finding:
     try:
         if is_nmd(root / "options.yml"):
             nmd = load_nmd(root / "options.yml")
-            text = f"{nmd.network.type}, a naturalness discriminator, {nmd.train.total_iter:,} iterations at most"
+            text = (
+                f"{nmd.network.type}, a naturalness discriminator, {counted(nmd.train.total_iter, 'iteration')} at most"
+            )
             return Finding("Run", "options", State.ok, text, values={"total_iter": nmd.train.total_iter})
         options = load(root / "options.yml")
     except OptionsError as error:
         remedy = "repair the file, or continue with the version that wrote it (see its first line)"
         return Finding("Run", "options", State.broken, str(error), remedy)
-    text = f"{options.network_g.type}, {len(options.train.terms)} loss terms, {options.train.total_iter:,} iterations"
+    terms, iterations = len(options.train.terms), options.train.total_iter
+    text = f"{options.network_g.type}, {counted(terms, 'loss term')}, {counted(iterations, 'iteration')}"
     return Finding("Run", "options", State.ok, text, values={"total_iter": options.train.total_iter})
 
 
@@ -72,7 +76,7 @@ def _stats(root: Path) -> Iterator[Finding]:
         yield Finding("Run", "stats", State.note, text, "lower the learning rate or set train.grad_clip")
     last = iterations[-1] if iterations else 0
     values = {"records": len(records), "last_iteration": last}
-    text = f"{len(records):,} records, up to iteration {last:,}" if records else "no record yet"
+    text = f"{counted(len(records), 'record')}, up to iteration {last:,}" if records else "no record yet"
     if not problems and back is None:
         yield Finding(
             "Run", "stats", State.ok, text + ("" if _ends_whole(path) else "; a last line is unfinished"), values=values
@@ -134,7 +138,7 @@ def _weights(root: Path) -> Iterator[Finding]:
             yield Finding("Run", "weights", State.broken, str(error))
             continue
         after = (
-            f", after {int(info.extra['iterations']):,} iterations"
+            f", after {counted(int(info.extra['iterations']), 'iteration')}"
             if info.extra.get("iterations", "").isdigit()
             else ""
         )

@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 from mvmsr.cli.options import DataRoot
 from mvmsr.cli.several_values import spread
 from mvmsr.cli.stopping import stoppable
+from mvmsr.counting import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,8 +139,8 @@ def _show_plan(settings: Settings, runs: Any, console: Console) -> None:
     print_table(console, shown)
     missing = sum(not run.done or run.key in stale for run in runs)
     console.print(
-        f"{missing} of {len(runs)} runs remain to be trained; then the finished rows are benchmarked on Set5, Set14, "
-        f"BSD100 and Urban100 under two protocols; everything is written to {settings.out}",
+        f"{missing} of {counted(len(runs), 'run')} still to be trained; then the finished rows are benchmarked on "
+        f"Set5, Set14, BSD100 and Urban100 under two protocols; everything is written to {settings.out}",
         soft_wrap=True,
         highlight=False,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mvmsr.counting import counted
+
 MOST = 40
 """Problems that are listed; a file with more is most likely none of options."""
 
@@ -31,7 +33,7 @@ class OptionsError(ValueError):
         self.problems = tuple(problems)
         lines = [str(p) for p in self.problems[:MOST]]
         if len(self.problems) > MOST:
-            lines.append(f"and {len(self.problems) - MOST} more problems")
+            lines.append(f"and {counted(len(self.problems) - MOST, 'more problem')}")
         super().__init__("\n".join(lines))
 
 

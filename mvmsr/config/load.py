@@ -16,6 +16,7 @@ from mvmsr.config.errors import MOST, OptionsError, Problem
 from mvmsr.config.kinds import other_command
 from mvmsr.config.schema import TrainOptions, ValSet
 from mvmsr.config.yaml_source import Keys, Source, apply_override, read_yaml, shown
+from mvmsr.counting import counted
 from mvmsr.registry import did_you_mean
 
 _VAL_KEY = re.compile(r"val(_\w+)?")
@@ -109,7 +110,7 @@ def problems_of(
     found_first = islice(by_keys.items(), MOST)
     problems = [source.problem(keys, _message(keys, found, model)) for keys, found in found_first]
     if (more := len(by_keys) - MOST) > 0:
-        problems.append(Problem(source.path, "", f"and {more} more problems"))
+        problems.append(Problem(source.path, "", f"and {counted(more, 'more problem')}"))
     return problems
 
 

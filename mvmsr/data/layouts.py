@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mvmsr.counting import counted
 from mvmsr.data.picture import IMAGE_SUFFIXES
 
 
@@ -94,7 +95,7 @@ def passed_over(folder: Path) -> str:
     kinds = Counter(e.suffix.lower() or "without a suffix" for e in others if e.is_file())
     found = [f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind not in IMAGE_SUFFIXES]
     if folders := sum(entry.is_dir() for entry in others):
-        found.append(f"{folders} folder{'s' if folders > 1 else ''}")
+        found.append(f"{counted(folders, 'folder')}")
     return ", ".join(found)
 
 
@@ -263,7 +264,9 @@ def _from_meta(folder: Path, meta: Path) -> list[Path]:
     names = [line.split(" ")[0].strip() for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise LayoutError(f"{meta} names {len(missing)} images that are not in {folder}: {first_few(missing)}")
+        raise LayoutError(
+            f"{meta} names {counted(len(missing), 'image')} that {folder} does not hold: {first_few(missing)}"
+        )
     return [folder / name for name in names]
 
 

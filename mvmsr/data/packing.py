@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mvmsr.counting import counted
 from mvmsr.data.image_io import ImageError, image_size, read_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import ImagePair
@@ -251,8 +252,7 @@ def _too_small(what: str, least: int) -> str:
 
 def problem_list(problems: list[str], limit: int = 10) -> str:
     """The first problems with pictures, a line each, under their number."""
-    images = "image" if len(problems) == 1 else "images"
-    lines = [f"{len(problems)} {images} cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
+    lines = [f"{counted(len(problems), 'image')} cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
     if len(problems) > limit:
         lines.append(f"  and {len(problems) - limit} more")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mvmsr.counting import counted
 from mvmsr.data.layouts import ImagePair, find_pairs, passed_over, resolve_dataroot
 from mvmsr.data.packed_store import PackedStore
 from mvmsr.data.packing import load_or_build, plan
@@ -151,7 +152,9 @@ def find_training_pairs(
     if dataroot_lq is not None:
         lq_roots = [resolve_dataroot(root, data_root) for root in as_list(dataroot_lq)]
     if len(lq_roots) != len(roots):
-        raise ValueError(f"{len(roots)} folders in dataroot_gt, but {len(lq_roots)} in dataroot_lq; give one for each")
+        raise ValueError(
+            f"{counted(len(roots), 'folder')} in dataroot_gt, but {len(lq_roots)} in dataroot_lq; give one for each"
+        )
     if meta_info_file is not None and len(roots) > 1:
         raise ValueError("meta_info_file works with a single dataroot_gt")
     meta = None if meta_info_file is None else resolve_dataroot(meta_info_file, data_root)

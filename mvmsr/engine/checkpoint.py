@@ -18,6 +18,7 @@ import torch
 from mvmsr import __version__
 from mvmsr.atomic import put_in_place, recover, remove, sync
 from mvmsr.checksum import file_sha256
+from mvmsr.counting import counted
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +125,8 @@ def latest_checkpoint(root: Path) -> tuple[Path, dict[str, Any]] | None:
             log.warning("Skipping a damaged checkpoint. %s", error)
     if paths:
         raise CheckpointError(
-            f"none of the {len(paths)} checkpoints in {root} can be read; bring one back from a backup, or delete "
-            f"{root} to start the run again"
+            f"{counted(len(paths), 'checkpoint')} in {root}, none of which can be read; bring one back from a backup, "
+            f"or delete {root} to start the run again"
         )
     return None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mvmsr.counting import counted
 from mvmsr.data.batches import TrainBatches
 
 
@@ -31,7 +32,9 @@ def data_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     if not before or not now or before == now:
         return None
     if before["pictures"] != now["pictures"]:
-        what = f"there were {before['pictures']:,} training images, and there are {now['pictures']:,} now"
+        what = (
+            f"the run began with {counted(before['pictures'], 'training image')}, and there are {now['pictures']:,} now"
+        )
     else:
         what = f"some of the {now['pictures']:,} training images (or their names) have changed"
     return f"{what}: the run goes on, but it is no longer the one that was interrupted"

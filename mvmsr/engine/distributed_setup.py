@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvir
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
+from mvmsr.counting import counted
 from mvmsr.engine.distributed import ALONE, Processes
 from mvmsr.engine.distributed_group import SeveralProcesses
 from mvmsr.engine.mixed_precision import precision_plugin
@@ -69,7 +70,9 @@ def connect(device: torch.device, precision: Precision) -> tuple[Fabric, Process
         raise ValueError(f"{size} processes on {nodes} machines: expected as many on each")
     here = size // nodes
     if device.type == "cuda" and torch.cuda.device_count() < here:
-        raise ValueError(f"{here} processes were started on this machine, which has {torch.cuda.device_count()} GPUs")
+        raise ValueError(
+            f"{here} processes were started on this machine, which has {counted(torch.cuda.device_count(), 'GPU')}"
+        )
     fabric = Fabric(
         accelerator=device.type,
         devices=here,

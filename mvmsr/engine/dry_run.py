@@ -75,13 +75,15 @@ def _show(experiment: Experiment, missing: list[str], console: Console) -> None:
         f"weights, gradients and Adam's moments take {state:.0f} MiB{'' if experiment.sharding is None else ' here'}"
     )
     if experiment.processes.size > 1:
-        console.print(f"{experiment.processes.size} processes of {batch} images: batches of {experiment.batch_size}")
+        console.print(
+            f"{experiment.processes.size} processes of {counted(batch, 'image')}: batches of {experiment.batch_size}"
+        )
     seconds, measured = _seconds_per_iteration(experiment, batch, gt_size)
     total = options.train.total_iter
     scaled = "" if measured == batch else f" (measured with {measured} of the batch's {batch} images)"
     console.print(
         f"{seconds * options.train.accumulate:.2f} s per iteration on this machine{scaled}; "
-        f"{total:,} iterations take about {duration(seconds * options.train.accumulate * total)}, "
+        f"{counted(total, 'iteration')} in about {duration(seconds * options.train.accumulate * total)}, "
         f"peak memory so far {peak_memory_mib():.0f} MiB"
     )
     for note in (*map(str, schedule_misfits(options)), *missing):

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from mvmsr.archs.param_count import count_parameters
 from mvmsr.config.nmd_options import NMDOptions
+from mvmsr.counting import counted
 from mvmsr.data.layouts import LayoutError, MissingDataError
 from mvmsr.data.paired_dataset import check_pictures
 from mvmsr.engine.nmd_run import build_judge
@@ -42,6 +43,6 @@ def _missing_pictures(options: NMDOptions) -> str | None:
     except LayoutError as error:
         raise options.error(keys, str(error)) from error
     if count <= spec.held_out:
-        message = f"{count} images, of which {spec.held_out} are to be held out; hold out fewer"
+        message = f"{counted(count, 'image')}, of which {spec.held_out} are to be held out; hold out fewer"
         raise options.error(("datasets", "train", "held_out"), message)
     return None

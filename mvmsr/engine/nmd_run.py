@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mvmsr.config.nmd_options import NMDOptions
+from mvmsr.counting import counted
 from mvmsr.data.batches import Batch, TrainBatches
 from mvmsr.data.layouts import LayoutError
 from mvmsr.data.paired_dataset import PairedImageDataset
@@ -116,7 +117,9 @@ def _data(options: NMDOptions) -> tuple[TrainBatches, list[Batch]]:
     roots = spec.dataroot_gt if isinstance(spec.dataroot_gt, str) else list(spec.dataroot_gt)
     dataset = PairedImageDataset(roots, scale=options.scale, gt_size=spec.gt_size, cache_dir=spec.cache_dir)
     if len(dataset) <= spec.held_out:
-        raise SetupError(f"{len(dataset)} images, of which {spec.held_out} are to be held out; hold out fewer")
+        raise SetupError(
+            f"{counted(len(dataset), 'image')}, of which {spec.held_out} are to be held out; hold out fewer"
+        )
     held = {round((k + 0.5) * len(dataset) / spec.held_out - 0.5) for k in range(spec.held_out)}
     kept = [index for index in range(len(dataset)) if index not in held]
     parts = [TexturedCrops(dataset, part, spec.least_gradient, spec.least_variance) for part in (kept, sorted(held))]

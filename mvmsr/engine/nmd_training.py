@@ -14,6 +14,7 @@ from torch import Tensor
 from mvmsr.atomic import write_whole
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.config.yaml_source import write_yaml
+from mvmsr.counting import counted
 from mvmsr.data.batches import Batch
 from mvmsr.data.unnatural import blurry, noisy
 from mvmsr.engine.checkpoint import clear_leftovers, latest_checkpoint
@@ -144,5 +145,5 @@ def _loop(
             if stop and not last:
                 raise stop.stopped_after(run.iteration)
     state = run.curriculum
-    reached = "its curriculum is done" if state.finished else f"after {run.iteration} iterations"
+    reached = "its curriculum is done" if state.finished else f"after {counted(run.iteration, 'iteration')}"
     log.info("The discriminator: %s, sigma %.4g, alpha %.2f", reached, state.sigma, state.alpha)

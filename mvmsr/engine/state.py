@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from mvmsr.counting import counted
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.logs import RunningMeans
@@ -166,8 +167,8 @@ def _require_step_size(experiment: Experiment, batch_size: int | None, accumulat
         remedy = f"continue with a number of processes, and of parts (train.accumulate), that divides {theirs}"
     made_of = f"{parts} parts of " if parts > 1 else ""
     raise CheckpointError(
-        f"the run has steps of {theirs} images, but {made_of}{ours // size // parts} on each of {size} process"
-        f"{'es' if size > 1 else ''} make {ours}; {remedy}, or start another run from its weights "
+        f"the run has steps of {counted(theirs, 'image')}, but {made_of}{ours // size // parts} on each of {size} "
+        f"process{'es' if size > 1 else ''} make {ours}; {remedy}, or start another run from its weights "
         "(path.pretrain_network_g)"
     )
 

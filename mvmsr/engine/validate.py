@@ -12,6 +12,7 @@ from mvmsr.benchmark.evaluate import ImageScore, evaluate
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
 from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.config.schema import ValSet
+from mvmsr.counting import counted
 from mvmsr.data.image_io import write_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.data.layouts import LayoutError, MissingDataError, find_pairs, resolve_dataroot, template_problem
@@ -203,5 +204,5 @@ def _not_scored(metric: str, scores: list[ImageScore]) -> str:
     without = [score for score in scores if score.scores.get(metric) is None]
     some = "; its mean is over the others" if len(without) < len(scores) else ""
     image, why = without[0].image, without[0].notes.get(metric, "no reason is known")
-    found = f"{len(without)} of {len(scores)} images of {scores[0].set}"
+    found = f"{len(without)} of {counted(len(scores), 'image')} of {scores[0].set}"
     return f"{metric} has no score for {found}{some}. {image}: {why}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mvmsr.config import TrainOptions
+from mvmsr.counting import counted
 from mvmsr.engine.build import build, build_batches
 from mvmsr.engine.check import check
 from mvmsr.engine.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
@@ -48,7 +49,7 @@ class Verdict:
 
     def lines(self, most: int = 10) -> Iterable[str]:
         """For people."""
-        what = f"{self.end - self.start} iterations from checkpoint {self.start:08d} to iteration {self.end}"
+        what = f"{counted(self.end - self.start, 'iteration')} from checkpoint {self.start:08d} to iteration {self.end}"
         if self.is_exact:
             yield f"The resume is exact: {what} agree with {' and '.join(self.compared)}, bit for bit."
             return
@@ -103,7 +104,7 @@ def verify_resume(options: TrainOptions, steps: int) -> Verdict:
     if theirs:
         ours = [r for r in first.records if r["iter"] in {t["iter"] for t in theirs}]
         values = sum(len([k for k in r if k not in (*MEASURED, "iter")]) for r in theirs)
-        compared.append(f"{len(theirs)} records of {run.stats.name} ({values} values)")
+        compared.append(f"{counted(len(theirs), 'record')} of {run.stats.name} ({counted(values, 'value')})")
         differences += record_differences(theirs, ours)
     for number, expected in later.items():
         compared.append(f"checkpoint {number:08d}")

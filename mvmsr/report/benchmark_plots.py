@@ -12,6 +12,7 @@ import numpy as np
 
 from mvmsr.benchmark.results import Results
 from mvmsr.benchmark.table import arrow, metric_name, metric_unit, pictures_of, title_of
+from mvmsr.counting import counted
 from mvmsr.report.benchmark_pictures import set_names
 from mvmsr.report.svg import GRID, INK, RUN_COLORS, inline_figure, plain_axes, run_color
 
@@ -184,7 +185,7 @@ def _grid_of_panels(results: Results, sets: Sequence[str]) -> tuple[Figure, list
     figure.supxlabel(title_of(results), fontsize=7, color="#5d6570")
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(len(sets))]
     for one, name in zip(axes, sets, strict=True):
-        one.set_title(f"{name} ({_pictures(pictures_of(results, name))})", fontsize=10, color=_FILE_INK)
+        one.set_title(f"{name} ({counted(pictures_of(results, name), 'image')})", fontsize=10, color=_FILE_INK)
     return figure, axes
 
 
@@ -241,10 +242,6 @@ def _file_color(number: int) -> str:
 
 def _shown(results: Results, metric: str, value: float) -> str:
     return f"{value:.{results['metrics'].get(metric, {}).get('decimals', 4)}f}"
-
-
-def _pictures(number: int) -> str:
-    return f"{number} image{'' if number == 1 else 's'}"
 
 
 def _is_finite(value: Any) -> bool:

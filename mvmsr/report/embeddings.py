@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mvmsr.counting import counted
 from mvmsr.report.curves import Line, Panel
 from mvmsr.report.run_files import RunFiles
 from mvmsr.report.svg import INK, draw, inline_figure, run_color
@@ -69,7 +70,7 @@ def figures(runs: Sequence[RunFiles], name: str) -> tuple[list[dict[str, Any]], 
             svg = draw(panel, f"{name}s{len(drawn)}")
             drawn.append({"title": panel.title + suffix, "svg": Markup(svg)})
         points, method = project(np.concatenate([history[-1].gt, history[-1].sr]))
-        title = f"real and generated patches after {history[-1].iteration} iterations, by {method}{suffix}"
+        title = f"real and generated patches after {counted(history[-1].iteration, 'iteration')}, by {method}{suffix}"
         gt, sr = np.split(points, 2)
         drawn.append({"title": title, "svg": Markup(_draw_map(gt, sr, title, f"{name}m{len(drawn)}"))})
     return drawn, notes, shown

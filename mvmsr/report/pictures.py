@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mvmsr.counting import counted
 from mvmsr.data.image_io import ImageError, read_rgb
 from mvmsr.report.run_files import RunFiles
 
@@ -139,7 +140,7 @@ def _gallery(title: str, runs: list[tuple[RunFiles, list[_Strip]]], name_runs: b
 
 
 def _result(title: str, run: RunFiles, strip: _Strip, name_run: bool) -> Tile:
-    iterations = f"{strip.iteration:,} iterations"
+    iterations = counted(strip.iteration, "iteration")
     caption = f"{run.label}, {iterations}" if name_run else iterations
     return _tile(caption, f"{title}, restored by {run.label} after {iterations}", strip.sr)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mvmsr.counting import counted
 from mvmsr.durations import duration
 from mvmsr.report.run_files import RunFiles, finite
 
@@ -154,12 +155,12 @@ def _describe(run: RunFiles) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _progress(run: RunFiles) -> tuple[str, ...]:
     total = run.option("train", "total_iter")
     if not isinstance(total, int):
-        return (f"{run.iteration:,} iterations",)
+        return (counted(run.iteration, "iteration"),)
     if run.iteration >= total:
-        return (f"finished: {total:,} iterations",)
+        return (f"finished: {counted(total, 'iteration')}",)
     seconds = finite(run.series("step_seconds")[1])
     left = f"about {duration((total - run.iteration) * statistics.median(seconds))} left" if seconds else ""
-    return (f"{run.iteration:,} of {total:,} iterations", *([left] if left else []))
+    return (f"{run.iteration:,} of {counted(total, 'iteration')}", *([left] if left else []))
 
 
 def _parameters(run: RunFiles) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mvmsr.benchmark.table import markdown_table
+from mvmsr.counting import counted
 from mvmsr.reproduction.published import DECIMALS, METRICS, PUBLISHED, SETS
 from mvmsr.reproduction.rows import Budget, Row
 from mvmsr.reproduction.runs import Run
@@ -90,7 +91,7 @@ def to_markdown(document: Document) -> str:
     """The document for reading."""
     lines = [f"## {_TITLES[document.table]}", "", _BUDGETS[document.budget], ""]
     lines += [
-        f"{document.seeds} seed{'s' if document.seeds > 1 else ''} a row"
+        f"{counted(document.seeds, 'seed')} a row"
         + ("; means and standard deviations over the seeds." if document.seeds > 1 else "."),
         "",
         markdown_table(("row", "state"), [(row.label, _one_line(document.status(row))) for row in document.rows], ()),

@@ -12,6 +12,7 @@ import yaml
 
 from mvmsr.config import OptionsError, TrainOptions, load
 from mvmsr.config.nmd_options import NMDOptions, load_nmd
+from mvmsr.counting import counted
 from mvmsr.engine.checkpoint import list_checkpoints
 from mvmsr.engine.nmd_run import weights_path
 from mvmsr.engine.run_dir import RunDir, as_plain, flat
@@ -66,7 +67,7 @@ class Run:
         """One of `done`, `not yet run`, and how far it is."""
         if self.done:
             return "done"
-        return f"{self.iterations:,} of {self.total_iter:,} iterations" if self.iterations else "not yet run"
+        return f"{self.iterations:,} of {counted(self.total_iter, 'iteration')}" if self.iterations else "not yet run"
 
     def command(self, python: str, data_root: str | None = None) -> list[str]:
         """The training command that begins or continues it."""

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from mvmsr.counting import counted
 from mvmsr.reproduction.launch import launch_process
 from mvmsr.reproduction.runs import Run, changed_options
 
@@ -50,7 +51,9 @@ def train_missing(runs: Sequence[Run], data_root: str | None = None, launch: Lau
             if status in _STOPPED:
                 raise Interrupted(status)
             if status != 0 or not run.done:
-                failed[run.key] = f"its training ended with status {status} after {run.iterations:,} iterations"
+                failed[run.key] = (
+                    f"its training ended with status {status} after {counted(run.iterations, 'iteration')}"
+                )
         if run.key in failed:
             log.warning("%s: %s", run.key, failed[run.key])
     return failed

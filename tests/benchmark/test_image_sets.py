@@ -62,7 +62,7 @@ def test_making_low_quality_asks_for_no_files(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="do not pair up"):
         load_image_set("Mine", tmp_path, lq="file")
     (tmp_path / "Mine/image_SRF_4/a_SRF_4_LR.png").unlink()
-    with pytest.raises(LayoutError, match="have no low-quality file, a first; use lq: make"):
+    with pytest.raises(LayoutError, match=r"no low-quality file for 2 of 2 images in .*, a first; use lq: make"):
         load_image_set("Mine", tmp_path, lq="file")
 
 
@@ -77,7 +77,7 @@ def test_low_quality_files_in_a_folder_of_their_own(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     write_rgb(tmp_path / "plain" / "a.png", picture(0))
-    with pytest.raises(LayoutError, match=r"1 of 1 images in .* have no low-quality file, a first"):
+    with pytest.raises(LayoutError, match=r"no low-quality file for 1 of 1 image in .*, a first"):
         load_image_set("plain", data_root=tmp_path, lq="file")
     with pytest.raises(LayoutError, match="no data at 'absent'"):
         load_image_set("absent", data_root=tmp_path)

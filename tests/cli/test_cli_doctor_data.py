@@ -74,14 +74,14 @@ def test_copies_are_named(run: Path, tmp_path: Path) -> None:
     (twice,), (leak,) = found["duplicates"], found["benchmark images"]
     assert twice["state"] == leak["state"] == "note"
     assert "again=p1" in twice["text"]
-    assert leak["text"].startswith("1 training images show what a held-out one shows: held/p7 is leak (1.00)")
+    assert leak["text"].startswith("1 training image like a held-out one: held/p7 is leak (1.00)")
     assert [Path(path).name for path in leak["values"]["matches"][0][1:]] == ["p7.png", "leak.png"]
 
 
 def test_a_benchmark_set_below_the_data_root_is_compared(run: Path, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "mine", tmp_path / "Set5")
     text = _data_findings(run)["benchmark images"][0]["text"]
-    assert text.startswith("6 training images show what a held-out one shows: Set5/p")
+    assert text.startswith("6 training images like a held-out one: Set5/p")
     assert text.endswith("and 1 more")
 
 

@@ -144,7 +144,7 @@ def test_what_does_not_pair_is_named(tmp_path: Path, files: list[str], arguments
 def test_meta_info_naming_absent_files(tmp_path: Path):
     touch(tmp_path, "hr/a.png")
     (tmp_path / "meta.txt").write_text("a.png\ngone.png\n")
-    with pytest.raises(LayoutError, match=r"names 1 images that are not in .*gone\.png"):
+    with pytest.raises(LayoutError, match=r"names 1 image that .* does not hold: gone\.png"):
         find_pairs(tmp_path / "hr", meta_info_file=tmp_path / "meta.txt")
 
 

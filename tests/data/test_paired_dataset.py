@@ -326,7 +326,7 @@ def test_small_pictures_are_found_in_an_existing_store_too(made_set):
         ({"gt_size": 18}, ValueError, "multiple of scale 4, got 18; use 16"),
         ({"gt_size": 0}, ValueError, "use 4"),
         ({"scale": 0}, ValueError, "scale must be at least 1"),
-        ({"dataroot_lq": ["set", "set"]}, ValueError, "1 folders in dataroot_gt, but 2 in dataroot_lq"),
+        ({"dataroot_lq": ["set", "set"]}, ValueError, "1 folder in dataroot_gt, but 2 in dataroot_lq"),
         ({"dataroot_lq": "nowhere"}, LayoutError, "no data at 'nowhere'"),
     ],
 )

@@ -147,7 +147,7 @@ def test_no_checkpoint_at_all(tmp_path: Path) -> None:
 def test_nothing_is_begun_anew_over_checkpoints_that_cannot_be_read(tmp_path: Path) -> None:
     for iteration in (3, 6):
         _flip(save_checkpoint(tmp_path, iteration, _state()))
-    with pytest.raises(CheckpointError, match=r"none of the 2 checkpoints in .* can be read; bring one back"):
+    with pytest.raises(CheckpointError, match=r"2 checkpoints in .*, none of which can be read; bring one back"):
         latest_checkpoint(tmp_path)
 
 

@@ -337,7 +337,7 @@ def test_pictures_that_are_damaged_when_a_run_continues(own_pictures: Path, pict
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("one less", "there were 6 training images, and there are 5 now: the run goes on, but it is no longer"),
+        ("one less", "the run began with 6 training images, and there are 5 now: the run goes on, but it is no longer"),
         ("other pixels", "some of the 6 training images (or their names) have changed: the run goes on, but"),
         ("saved again", None),
         ("store cut off", None),

@@ -163,7 +163,7 @@ def test_a_run_of_other_options_is_stale_and_not_scored(settings: Settings, laun
     console = Console(width=200, file=io.StringIO())
     _show_plan(now, [run], console)
     assert "stale" in console.file.getvalue()  # type: ignore[attr-defined]
-    assert "1 of 1 runs remain to be trained" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 of 1 run still to be trained" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_stale_discriminator_makes_its_row_stale(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +319,7 @@ def test_the_plan_costs_nothing(tmp_path: Path) -> None:
     assert "b_seed0" in result.output
     assert "g_seed0" in result.output
     assert "c_seed0" not in result.output
-    assert "2 of 2 runs remain to be trained" in result.output
+    assert "2 of 2 runs still to be trained" in result.output
     assert not (tmp_path / "out").exists()
 
 
@@ -336,7 +336,7 @@ def test_the_plan_costs_nothing(tmp_path: Path) -> None:
 def test_the_table_may_stand_anywhere(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["reproduce", *arguments, "--plan"], env={"COLUMNS": "250"})
     assert result.exit_code == 0, result.output
-    assert "2 of 2 runs remain to be trained" in result.output
+    assert "2 of 2 runs still to be trained" in result.output
 
 
 @pytest.mark.parametrize(
