@@ -44,7 +44,7 @@ setup(
         "stlpips-pytorch>=0.0.2",
         'basicsr>=1.4.2; python_version < "3.13"',
         "rich>=13.7",
-        "typer>=0.12",
+        "typer>=0.19",
         "matplotlib>=3.8",
         "tensorboard>=2.16",
         "jinja2>=3.1",
