@@ -11,6 +11,7 @@ from rich.table import Table
 from mvmsr.archs.flops import multiply_adds
 from mvmsr.archs.param_count import count_parameters
 from mvmsr.config import OptionsError, TrainOptions
+from mvmsr.counting import counted
 from mvmsr.data.batches import Batch
 from mvmsr.data.layouts import MissingDataError
 from mvmsr.durations import duration
@@ -66,8 +67,8 @@ def _show(experiment: Experiment, missing: list[str], console: Console) -> None:
         side = gt_size // options.scale if name == "generator" else gt_size
         spec = getattr(options, keys[name])
         sharding = experiment.sharding if name == "generator" else None
-        counted = module if sharding is None else sharding.plain
-        table.add_row(name, spec.type, f"{count_parameters(counted):,}", _multiply_adds(counted, side))
+        whole = module if sharding is None else sharding.plain
+        table.add_row(name, spec.type, f"{count_parameters(whole):,}", _multiply_adds(whole, side))
     console.print(table)
     state = sum(local(p).numel() for m in experiment.modules.values() for p in m.parameters()) * 16 / 2**20
     console.print(

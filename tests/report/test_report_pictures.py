@@ -44,7 +44,7 @@ def test_no_result_is_shown_twice(
     for iteration in range(1, count + 1):
         add_sample(run, iteration)
     tiles = galleries([read_run(run)])[0][0].rows[0][1:-1]
-    assert [tile.caption for tile in tiles] == [f"{n} iterations" for n in shown]
+    assert [tile.caption for tile in tiles] == ["1 iteration" if n == 1 else f"{n} iterations" for n in shown]
 
 
 def test_runs_are_compared_by_their_last_results(
