@@ -49,7 +49,7 @@ setup(
         "tensorboard>=2.16",
         "jinja2>=3.1",
         "scikit-image>=0.22",
-        "tifffile>=2023.4.12",
+        "tifffile>=2024.5.22",
     ],
     extras_require={
         "dev": [
