@@ -25,7 +25,17 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["mvmsr", "mvmsr.*"]),
     package_data={
-        "mvmsr": ["py.typed", "**/*.html", "**/*.css", "**/*.js", "**/*.json", "**/*.yml", "**/*.safetensors"]
+        "mvmsr": [
+            "py.typed",
+            "**/*.html",
+            "**/*.css",
+            "**/*.js",
+            "**/*.json",
+            "**/*.yml",
+            "**/*.safetensors",
+            "**/*.npz",
+            "**/*.txt",
+        ]
     },
     install_requires=[
         "torch>=2.4",

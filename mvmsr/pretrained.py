@@ -87,10 +87,10 @@ FILES: dict[str, PretrainedFile] = {
             "niqe",
             "niqe_pris_params.npz",
             "the NIQE metric (the LIVE release's pristine model)",
-            # BasicSR itself cannot be installed on Python 3.13; its file (12 kB, Apache-2.0) is all that is needed.
+            # Shipped with mvmsr (12 kB), since BasicSR, where it comes from, cannot be installed on Python 3.13.
             "https://raw.githubusercontent.com/XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz",
             "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296",
-            package="basicsr",
+            package="mvmsr",
             path_in_package="metrics/niqe_pris_params.npz",
         ),
         PretrainedFile(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import mvmsr
 from mvmsr import pretrained
 from mvmsr.pretrained import FILES, MissingWeights, PretrainedFile, download, locate
 
@@ -91,19 +92,13 @@ def test_message_when_missing(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert (entry.url or f"pip install {entry.package}") in message
 
 
-def test_niqe_is_had_without_basicsr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = pretrained.importlib.util.find_spec("basicsr")
-    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingWeights) as caught:
-        locate("niqe", weights_dir=tmp_path)
-    assert "`mvmsr doctor --fetch niqe`" in caught.value.in_short
-    assert "XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz" in str(caught.value)
-    if installed is None:
-        pytest.skip("no file to compare the checksum with")
-    shipped = (Path(installed.submodule_search_locations[0]) / FILES["niqe"].path_in_package).read_bytes()
-    assert hashlib.sha256(shipped).hexdigest() == FILES["niqe"].sha256_prefix
-    (tmp_path / "niqe_pris_params.npz").write_bytes(shipped)
-    assert locate("niqe", weights_dir=tmp_path) == tmp_path / "niqe_pris_params.npz"
+def test_niqes_model_comes_with_mvmsr(tmp_path: Path) -> None:
+    shipped = locate("niqe", weights_dir=tmp_path)
+    assert shipped.is_relative_to(Path(mvmsr.__file__).parent)
+    assert hashlib.sha256(shipped.read_bytes()).hexdigest() == FILES["niqe"].sha256_prefix
+    assert "COPYRIGHT NOTICE" in shipped.with_suffix(".LICENSE.txt").read_text()
+    (tmp_path / shipped.name).write_bytes(shipped.read_bytes())
+    assert locate("niqe", weights_dir=tmp_path) == tmp_path / shipped.name
 
 
 def test_what_is_here_is_not_fetched_again_and_what_nobody_publishes_says_so(tmp_path: Path) -> None:
