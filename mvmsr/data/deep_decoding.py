@@ -82,7 +82,8 @@ def _divided_by_alpha(pixels: np.ndarray) -> np.ndarray:
     """Colours as they are without their alpha, the last channel; those that are fully transparent stay as stored."""
     divided = pixels.copy()
     for row, alpha in zip(divided, pixels[..., -1:].astype(np.uint64), strict=True):
-        full = (row[:, :-1] * np.uint64(WHITE) + alpha // np.uint64(2)) // np.maximum(alpha, np.uint64(1))
+        colours = row[:, :-1].astype(np.uint64)  # NumPy 1 multiplies in 16 bits if only the factor has 64
+        full = (colours * WHITE + alpha // 2) // np.maximum(alpha, 1)
         row[:, :-1] = np.where(alpha == 0, row[:, :-1], full.clip(0, WHITE))
     return divided
 
