@@ -99,6 +99,12 @@ class Optimizer(Component):
     lr: Annotated[float, Field(gt=0)] = 1e-4
 
 
+class MetricOptimizer(Optimizer):
+    """The metric network's: by default it learns faster than the rest, or its distance lags behind the generator."""
+
+    lr: Annotated[float, Field(gt=0)] = 3e-4
+
+
 class Scheduler(Component):
     """A learning-rate schedule with its arguments; `milestones: [1e5, 2e5]` are iteration counts."""
 
@@ -193,7 +199,7 @@ class Train(Section, extra="allow"):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     optim_g: Optimizer = Optimizer()
     optim_d: Optimizer = Optimizer()
-    optim_m: Optimizer = Optimizer()
+    optim_m: MetricOptimizer = MetricOptimizer()
     scheduler: Scheduler | None = None
     update: Literal["alternating", "simultaneous"] = "alternating"
     accumulate: Positive = 1

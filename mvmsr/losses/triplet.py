@@ -168,11 +168,12 @@ class DirectedTripletLoss(Term):
         direction_weight: gamma; 1e-2 in the paper.
         cos_reduce: "per_sample" (the default) or "batch_sum".
         hinge: "relu" (the default) or "softplus".
-        triplets: "shuffle" makes one triplet of every anchor, by random permutations, as in the released code. "all"
-            takes every triplet of the batch whose positive is another picture, and teaches sooner: the N embeddings
-            are computed anyway, and N * (N - 1) * N hinges cost nothing beside them. Its mean is that of "shuffle"
-            given that no index is kept; a permutation keeps one with probability 1/N, so that under "shuffle" the
-            mean of ||a - p||^2 is (1 - 1/N) times as large.
+        triplets: "all" (the default) takes every triplet of the batch whose positive is another picture: the N
+            embeddings are computed anyway, and N * (N - 1) * N hinges cost nothing beside them. "shuffle" makes one
+            triplet of every anchor, by random permutations, as in the released code (the paper does not say), and
+            learns later; it is the default with a preset, and with `batch_sum`. The mean of "all" is that of
+            "shuffle" given that no index is kept; a permutation keeps one with probability 1/N, so that under
+            "shuffle" the mean of ||a - p||^2 is (1 - 1/N) times as large.
         preset: "paper" for `per_sample` and `relu`, "official" for `batch_sum` and `relu` as in the released code.
 
     Raises:
@@ -188,7 +189,7 @@ class DirectedTripletLoss(Term):
         direction_weight: float = 0.01,
         cos_reduce: CosReduce | None = None,
         hinge: Hinge | None = None,
-        triplets: Triplets = "shuffle",
+        triplets: Triplets | None = None,
         preset: TripletPreset | None = None,
     ) -> None:
         super().__init__(loss_weight)
@@ -197,11 +198,13 @@ class DirectedTripletLoss(Term):
         if hinge is not None:
             one_of("hinge", hinge, get_args(Hinge))
         resolved = from_preset(preset, _PRESETS, {"cos_reduce": cos_reduce, "hinge": hinge}, _PRESETS["paper"])
-        self.triplets = cast(Triplets, one_of("triplets", triplets, get_args(Triplets)))
         self.margin = float(margin)
         self.direction_weight = float(direction_weight)
         self.cos_reduce = cast(CosReduce, resolved["cos_reduce"])
         self.hinge = cast(Hinge, resolved["hinge"])
+        if triplets is None:
+            triplets = "all" if preset is None and self.cos_reduce == "per_sample" else "shuffle"
+        self.triplets = cast(Triplets, one_of("triplets", triplets, get_args(Triplets)))
         if self.triplets == "all" and self.cos_reduce == "batch_sum":
             raise ValueError(
                 "triplets: all needs cos_reduce: per_sample (or preset: paper); a sum of all cosines would drown "

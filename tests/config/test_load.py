@@ -26,6 +26,7 @@ def test_defaults_and_types(read):
     assert options.train.optim_g.lr == 1e-4
     assert options.train.optim_g.args == {"betas": (0.9, 0.99)}
     assert (options.train.optim_d.type, options.train.optim_d.lr) == ("Adam", 1e-4)
+    assert (options.train.optim_m.type, options.train.optim_m.lr) == ("Adam", 3e-4)
     assert list(options.train.terms) == ["pixel"]
     assert options.datasets.train.args == {"dataroot_gt": "pictures", "gt_size": 32}
     assert options.datasets.train.batch_size_per_gpu == 2

@@ -34,6 +34,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "ManifoldMatchingLoss": ({}, {"diameter": "frobenius_sq"}, {"centroid_weight": 0.0}, {"diameter_weight": 0.0}),
     "DirectedTripletLoss": (
         {"hinge": "softplus", "direction_weight": 1.0},
+        {"triplets": "shuffle", "direction_weight": 1.0},
         {"margin": 5.0},
         {"preset": "official", "direction_weight": 1.0},
     ),

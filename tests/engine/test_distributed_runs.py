@@ -34,7 +34,7 @@ def _changes(pictures: Path, batch: int, total: int = 10) -> dict[str, Any]:
         "train.ema_decay": 0.9,
         **{f"train.optim_{n}": CALM for n in "gdm"},
         "train.pixel_opt": {"type": "MSELoss"},  # no steps in the gradient, over which rounding could lead apart
-        "train.triplet_opt": {"type": "DirectedTripletLoss", "hinge": "softplus"},
+        "train.triplet_opt": {"type": "DirectedTripletLoss", "triplets": "shuffle", "hinge": "softplus"},
         "datasets.train.batch_size_per_gpu": batch,
         "datasets.train.gt_size": 32,
         "datasets.val": {"name": "made", "dataroot_gt": str(pictures)},

@@ -247,7 +247,7 @@ def _changes(pictures: Path, batch: int) -> dict[str, Any]:
         "train.grad_clip": 1.0,
         **{f"train.optim_{n}": calm for n in "gm"},
         "train.pixel_opt": {"type": "MSELoss"},
-        "train.triplet_opt": {"type": "DirectedTripletLoss", "hinge": "softplus"},
+        "train.triplet_opt": {"type": "DirectedTripletLoss", "triplets": "shuffle", "hinge": "softplus"},
         "datasets.train.batch_size_per_gpu": batch,
         "datasets.train.gt_size": 32,
         "datasets.val": {"name": "made", "dataroot_gt": str(pictures)},

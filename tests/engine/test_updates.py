@@ -84,7 +84,7 @@ def _naive_gradients(experiment: Experiment, images: Images) -> dict[str, list[T
     )
     loss_d = F.softplus(-discriminator(images.gt)).mean() + F.softplus(discriminator(still)).mean()
     view = _step(experiment, images).critic_view()
-    loss_m = DirectedTripletLoss()(*embed(still), view.positive_index, view.negative_index)
+    loss_m = DirectedTripletLoss(triplets="shuffle")(*embed(still), view.positive_index, view.negative_index)
     pairs = {
         "generator": (loss_g, generator),
         "discriminator": (loss_d, discriminator),
@@ -202,7 +202,7 @@ def test_critics_judge_the_pictures_made_before_the_generators_step(make: Make) 
     view = _step(experiment, images).critic_view()
     metric_net = copy.deepcopy(experiment.modules["metric_net"]).train()
     embeddings = metric_net(torch.cat([images.gt, view.sr])).chunk(2)
-    expected = DirectedTripletLoss()(*embeddings, view.positive_index, view.negative_index)
+    expected = DirectedTripletLoss(triplets="shuffle")(*embeddings, view.positive_index, view.negative_index)
     values, _ = run_iteration(experiment, [images])
     assert float(values["loss_m/triplet"]) == pytest.approx(float(expected.detach()), rel=1e-5)
 
@@ -336,7 +336,7 @@ def test_health_of_the_embeddings(make: Make) -> None:
     gt, sr = step.observed["gt_embeddings"], step.observed["sr_embeddings"]
     assert not gt.requires_grad
     view = step.critic_view()
-    triplet = DirectedTripletLoss().health(gt, sr, view.positive_index, view.negative_index)
+    triplet = DirectedTripletLoss(triplets="shuffle").health(gt, sr, view.positive_index, view.negative_index)
     assert values["active"] == float(triplet["active"])
     assert values["cos"] == pytest.approx(float(triplet["cos"]))
     centroids = torch.linalg.vector_norm(gt.mean(0) - sr.mean(0))

@@ -50,7 +50,7 @@ _OF_NETWORK = {
         "train.optim_m": {"type": "Adam", "lr": 1e-3},
         "train.pair_opt": {"type": "PairLoss", "loss_weight": 0.01},
         "train.manifold_opt": {"type": "ManifoldMatchingLoss", "loss_weight": 0.01},
-        "train.triplet_opt": {"type": "DirectedTripletLoss"},
+        "train.triplet_opt": {"type": "DirectedTripletLoss", "triplets": "shuffle"},
     },
 }
 

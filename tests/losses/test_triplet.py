@@ -143,10 +143,17 @@ def test_a_larger_cosine_lowers_the_loss() -> None:
 def test_presets() -> None:
     batch_ = batch()
     paper, official = DirectedTripletLoss(preset="paper"), DirectedTripletLoss(preset="official")
-    assert paper(*batch_) == directed_triplet_loss(*batch_) == DirectedTripletLoss()(*batch_)
+    assert paper(*batch_) == directed_triplet_loss(*batch_) == DirectedTripletLoss(triplets="shuffle")(*batch_)
     assert official(*batch_) == directed_triplet_loss(*batch_, cos_reduce="batch_sum")
     assert official(*batch_) != paper(*batch_)
     assert DirectedTripletLoss(preset="official", cos_reduce="batch_sum", hinge="relu")(*batch_) == official(*batch_)
+
+
+def test_all_triplets_unless_the_literal_loss_is_asked_for() -> None:
+    batch_ = batch()
+    every = all_triplet_margins(*batch_[:2])[0].relu().mean()
+    assert DirectedTripletLoss()(*batch_) == DirectedTripletLoss(preset="paper", triplets="all")(*batch_) == every
+    assert DirectedTripletLoss(cos_reduce="batch_sum")(*batch_) == DirectedTripletLoss(preset="official")(*batch_)
 
 
 @pytest.mark.parametrize("cos_reduce", ["per_sample", "batch_sum"])
@@ -232,7 +239,7 @@ def test_descent_pushes_generated_points_a_margin_away() -> None:
     gt, sr, _, _ = batch(rows=8)
     points = torch.cat([gt, sr]).requires_grad_()
     optimizer = torch.optim.Adam([points], lr=0.05)
-    term = DirectedTripletLoss()
+    term = DirectedTripletLoss(preset="paper")
     generator = torch.Generator().manual_seed(2)
     for _ in range(150):
         positive, negative = (torch.randperm(8, generator=generator) for _ in range(2))
@@ -245,17 +252,18 @@ def test_descent_pushes_generated_points_a_margin_away() -> None:
 
 def test_health_by_hand() -> None:
     # Margins with gamma 0: 1, 2, 1; at margin -0.5 they are -0.5, 0.5, -0.5.
-    found = DirectedTripletLoss(margin=-0.5, direction_weight=0.0).health(GT, SR, SHIFT, KEEP)
+    found = DirectedTripletLoss(margin=-0.5, direction_weight=0.0, triplets="shuffle").health(GT, SR, SHIFT, KEEP)
     assert found["cos"].item() == pytest.approx(sum(COSINES) / 3)
     assert found["active"].item() == pytest.approx(1 / 3)
     # At margin -1 they are -1, 0, -1, and a hinge at 0 gives no gradient.
-    assert DirectedTripletLoss(margin=-1.0, direction_weight=0.0).health(GT, SR, SHIFT, KEEP)["active"].item() == 0
+    still = DirectedTripletLoss(margin=-1.0, direction_weight=0.0, triplets="shuffle").health(GT, SR, SHIFT, KEEP)
+    assert still["active"].item() == 0
 
 
 def test_health_keeps_no_graph_and_counts_what_the_hinge_counts() -> None:
     gt, sr, positive, negative = batch(rows=16)
     gt.requires_grad_()
-    found = DirectedTripletLoss().health(gt, sr, positive, negative)
+    found = DirectedTripletLoss(triplets="shuffle").health(gt, sr, positive, negative)
     margins, _ = triplet_margins(gt, sr, positive, negative)
     assert found["active"].item() == (margins > 0).sum().item() / 16
     assert not any(value.requires_grad for value in found.values())
@@ -305,7 +313,7 @@ def test_refuses_options(options: dict[str, str], message: str) -> None:
 )
 def test_refuses_tensors(gt: Tensor, sr: Tensor, positive: Tensor, negative: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DirectedTripletLoss()(gt, sr, positive, negative)
+        DirectedTripletLoss(triplets="shuffle")(gt, sr, positive, negative)
 
 
 def test_all_triplets_are_those_of_every_shift_and_permutation() -> None:
