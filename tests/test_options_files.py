@@ -251,11 +251,11 @@ def test_a_benchmark_file_is_a_plan(path: Path) -> None:
 @pytest.mark.parametrize("loss", ["manifold", "triplet"])
 def test_the_paper_and_the_official_file_differ_in_their_presets(loss: str) -> None:
     def preset(name: str) -> str:
-        options: TrainOptions = config.load(ROOT / "train" / f"{name}.yml")
+        options: TrainOptions = config.load(ROOT / f"{name}.yml")
         return options.train.terms[loss].args["preset"]
 
-    assert preset("mvm_srresnet_x4") == "paper"
-    assert preset("mvm_official_srresnet_x4") == "official"
+    assert preset("reproduce/table3_srresnet_mvm_x4") == "paper"
+    assert preset("train/mvm_official_srresnet_x4") == "official"
 
 
 def test_the_official_metric_network_has_its_size() -> None:

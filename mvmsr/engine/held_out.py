@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from mvmsr.atomic import write_whole
 from mvmsr.benchmark.image_sets import ImageSet
+from mvmsr.data.batches import Batch
 from mvmsr.engine.build import Experiment
-from mvmsr.engine.iteration import as_floats
+from mvmsr.engine.iteration import as_floats, to_device
 from mvmsr.engine.objective import WeightedTerm, evaluate_terms
+from mvmsr.engine.precise_statistics import precise_statistics
 from mvmsr.hardware import autocast
 from mvmsr.losses.geometry import health
 
@@ -73,8 +75,15 @@ def cut_patches(sets: Sequence[ImageSet], count: int, gt_size: int) -> HeldOutPa
     return HeldOutPatches(*(torch.from_numpy(np.stack(p).transpose(0, 3, 1, 2).copy()) for p in (lqs, gts)))
 
 
-def look_at_held_out(experiment: Experiment, patches: HeldOutPatches) -> tuple[dict[str, float], Tensor, Tensor]:
+def look_at_held_out(
+    experiment: Experiment, patches: HeldOutPatches, familiar: Sequence[Batch] = ()
+) -> tuple[dict[str, float], Tensor, Tensor]:
     """What the metric network, in evaluation mode, makes of the patches and of the current generator's versions.
+
+    Args:
+        patches: what it is judged on.
+        familiar: training batches, on which its batch normalisation's statistics are measured first (see
+            `precise_statistics`); none to take the running ones.
 
     Returns:
         values: its unweighted loss terms by name, the distances of `health`, and `matching_share`: the norm of the
@@ -82,7 +91,11 @@ def look_at_held_out(experiment: Experiment, patches: HeldOutPatches) -> tuple[d
             objective lacks either); then the embeddings of gt and of sr, (N, D) float32 on the CPU.
     """
     metric_net = experiment.modules["metric_net"]
-    with _evaluating(metric_net, experiment.eval_generator):
+    with ExitStack() as held:
+        held.enter_context(_evaluating(metric_net, experiment.eval_generator))
+        if familiar:
+            with autocast(experiment.device, experiment.precision):  # of the measuring only
+                held.enter_context(precise_statistics(metric_net, _familiar_images(experiment, familiar)))
         pairs = [_embed(experiment, lq, gt) for lq, gt in _chunks(experiment, patches)]
         gt_embeddings, sr_embeddings = (torch.cat(part) for part in zip(*pairs, strict=True))
         share = _matching_share(experiment, *next(_chunks(experiment, patches)))
@@ -179,6 +192,14 @@ def _loss_terms(terms: list[WeightedTerm], gt_embeddings: Tensor, sr_embeddings:
         for name, value in (evaluate_terms(known, tensors)[1] if known else {}).items():
             found.setdefault(name, []).append(value)
     return {name: torch.stack(values).mean() for name, values in found.items()}
+
+
+@torch.no_grad()
+def _familiar_images(experiment: Experiment, batches: Sequence[Batch]) -> Iterator[Tensor]:
+    """Real and generated images as one batch, as the metric network sees them in training."""
+    for batch in batches:
+        images = to_device(batch, experiment.device, experiment.channels_last)
+        yield torch.cat([images.gt, experiment.eval_generator(images.lq).float()])
 
 
 def _chunks(experiment: Experiment, patches: HeldOutPatches) -> Iterator[tuple[Tensor, Tensor]]:

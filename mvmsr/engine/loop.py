@@ -37,6 +37,7 @@ from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.engine.train_set import absent_folders, layout_errors_named
 from mvmsr.engine.validate import Validation, build_validation
 from mvmsr.engine.validation_round import (
+    familiar_batches,
     held_out_patches,
     validate,
     validate_after_training,
@@ -155,7 +156,8 @@ def _begin(
     if processes.is_first:
         stats = StatsLog(folder.root, experiment.iteration, experiment.options.logger.use_tb_logger)
     held_out = held_out_patches(experiment, validation)
-    return Run(experiment, folder, stats, means, validation, best, held_out, detour, data)
+    familiar = familiar_batches(batches) if held_out else []
+    return Run(experiment, folder, stats, means, validation, best, held_out, familiar, detour, data)
 
 
 def _require_not_past(experiment: Experiment, folder: RunDir) -> None:

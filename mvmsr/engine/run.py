@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mvmsr.data.batches import Batch
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.held_out import HeldOutPatches
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog
@@ -32,6 +33,7 @@ class Run:
 
     Args:
         best: metric, value and iteration of the best validation so far.
+        familiar: training batches that the metric network's statistics are measured on before it is judged.
         data: identity of the training pictures (`data_identity`); empty where nobody asked.
     """
 
@@ -42,6 +44,7 @@ class Run:
     validation: Validation | None
     best: dict[str, Any]
     held_out: HeldOutPatches | None = None
+    familiar: list[Batch] = field(default_factory=list)
     detour: Detour = field(default_factory=Detour)
     data: dict[str, Any] = field(default_factory=dict)
 

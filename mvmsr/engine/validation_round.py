@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from mvmsr.data.batches import Batch, TrainBatches
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.held_out import (
     HeldOutPatches,
@@ -23,6 +24,8 @@ from mvmsr.engine.validate import Validation
 
 log = logging.getLogger(__name__)
 
+_FAMILIAR = 256
+
 
 def held_out_patches(experiment: Experiment, validation: Validation | None) -> HeldOutPatches | None:
     """What the metric network is looked at on; the first process does that for all."""
@@ -35,6 +38,12 @@ def held_out_patches(experiment: Experiment, validation: Validation | None) -> H
     if found is None:
         log.warning("No validation image is as large as a patch (%d pixels); held-out embeddings are left out", gt_size)
     return found
+
+
+def familiar_batches(batches: TrainBatches) -> list[Batch]:
+    """The first training batches, of about 256 pairs in this process."""
+    first = batches.batch(0)
+    return [first, *(batches.batch(k) for k in range(1, _FAMILIAR // len(first.lq)))]
 
 
 def validation_is_due(run: Run, iteration: int) -> bool:
@@ -101,7 +110,7 @@ def _look_at_embeddings(run: Run) -> None:
     if run.held_out is None:
         return
     iteration = run.experiment.iteration
-    values, gt_embeddings, sr_embeddings = look_at_held_out(run.experiment, run.held_out)
+    values, gt_embeddings, sr_embeddings = look_at_held_out(run.experiment, run.held_out, run.familiar)
     run.stats.write(iteration, {f"held_out/{name}": value for name, value in values.items()})
     try:
         save_embeddings(run.folder.embeddings, iteration, gt_embeddings, sr_embeddings)

@@ -12,12 +12,13 @@ from rich.console import Console
 from tiny_runs import tiny_options
 
 from mvmsr.benchmark.image_sets import load_image_set
-from mvmsr.engine.build import build
+from mvmsr.engine.build import build, build_batches
 from mvmsr.engine.check import check
 from mvmsr.engine.held_out import YOUNG, chances, cut_patches, look_at_held_out, save_embeddings, warnings
 from mvmsr.engine.logs import read_stats
 from mvmsr.engine.loop import train
 from mvmsr.engine.objective import WeightedTerm
+from mvmsr.engine.validation_round import familiar_batches
 from mvmsr.losses.geometry import health
 from mvmsr.losses.triplet import directed_triplet_loss
 
@@ -71,6 +72,33 @@ def test_values_are_those_of_the_networks_in_evaluation_mode(tmp_path: Path, pic
     assert values["triplet"] == pytest.approx(float(torch.stack(groups).mean()), rel=1e-4)
     for name, value in health(expected_gt, expected_sr).items():
         assert values[name] == pytest.approx(float(value), rel=1e-3, abs=1e-6)
+
+
+def test_familiar_batches_set_the_statistics_and_leave_no_trace(tmp_path: Path, pictures: Path) -> None:
+    """The metric network in training mode on the familiar batches, averaged, then on the patches."""
+    options = tiny_options(tmp_path, pictures, "GM")
+    experiment = build(options)
+    familiar = familiar_batches(build_batches(options))
+    assert sum(len(batch.lq) for batch in familiar) == 256
+    patches = cut_patches([load_image_set(pictures, scale=4)], 40, 16)
+    assert patches is not None
+    generator, metric_net = (experiment.modules[name] for name in ("generator", "metric_net"))
+    before = {name: value.clone() for name, value in metric_net.state_dict().items()}
+    _, gt_embeddings, sr_embeddings = look_at_held_out(experiment, patches, familiar)
+    assert all(torch.equal(before[name], value) for name, value in metric_net.state_dict().items())
+    assert not torch.equal(gt_embeddings, look_at_held_out(experiment, patches)[1])
+
+    generator.eval()
+    for module in metric_net.train().modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the average of all batches
+    with torch.no_grad():
+        for batch in familiar:
+            metric_net(torch.cat([batch.gt / 255.0, generator(batch.lq / 255.0)]))
+        metric_net.eval()
+        torch.testing.assert_close(gt_embeddings, metric_net(patches.gt / 255.0), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(sr_embeddings, metric_net(generator(patches.lq / 255.0)), rtol=1e-3, atol=1e-4)
 
 
 def test_the_matching_share_grows_with_the_weights(tmp_path: Path, pictures: Path) -> None:
