@@ -41,9 +41,9 @@ def held_out_patches(experiment: Experiment, validation: Validation | None) -> H
 
 
 def familiar_batches(batches: TrainBatches) -> list[Batch]:
-    """The first training batches, of about 256 pairs in this process."""
-    first = batches.batch(0)
-    return [first, *(batches.batch(k) for k in range(1, _FAMILIAR // len(first.lq)))]
+    """The first batches of training, of about 256 pairs; of several processes those of all together."""
+    whole = TrainBatches(batches.dataset, batches.batch_size, batches.seed)
+    return [whole.batch(k) for k in range(max(1, _FAMILIAR // batches.batch_size))]
 
 
 def validation_is_due(run: Run, iteration: int) -> bool:
