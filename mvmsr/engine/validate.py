@@ -161,7 +161,8 @@ def _image_sets(options: TrainOptions) -> list[ImageSet]:
             require_fitting_headers(image_set)
             sets.append(image_set)
         except (LayoutError, PairError) as error:
-            problems.append(options.problem(("datasets", key), str(error)))
+            about = [error.option] if isinstance(error, PairError) and getattr(spec, error.option) else []
+            problems.append(options.problem(("datasets", key, *about), str(error)))
             causes.append(error)
     if problems:
         unusable = (cause for cause in causes if not isinstance(cause, MissingDataError))

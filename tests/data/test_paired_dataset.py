@@ -316,7 +316,7 @@ def test_no_more_than_ten_problems_are_listed(made_set):
 def test_small_pictures_are_found_in_an_existing_store_too(made_set):
     root = made_set()
     open_set(root)
-    with pytest.raises(PairError, match="img1: 56x48 is smaller than gt_size 64"):
+    with pytest.raises(PairError, match=r"img1\.png: 56x48 is smaller than gt_size 64"):
         open_set(root, gt_size=64)
 
 

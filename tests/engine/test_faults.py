@@ -21,9 +21,8 @@ from rich.console import Console
 from tiny_runs import assert_same_runs, final_state, tiny_options
 
 from mvmsr.atomic import put_in_place, recover, write_whole
-from mvmsr.config import TrainOptions
+from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.data.image_io import read_rgb, write_rgb
-from mvmsr.data.packing import PairError
 from mvmsr.engine import loop, saving
 from mvmsr.engine.checkpoint import CheckpointError, CheckpointWriteError, list_checkpoints, load_checkpoint
 from mvmsr.engine.logs import StatsLog, read_stats
@@ -329,7 +328,7 @@ def _continued(own_pictures: Path, pictures: Path, tmp_path: Path, spoil: Callab
 
 def test_pictures_that_are_damaged_when_a_run_continues(own_pictures: Path, pictures: Path, tmp_path: Path) -> None:
     whole_file = (own_pictures / "p1.png").read_bytes()
-    with pytest.raises(PairError, match="p1"):
+    with pytest.raises(OptionsError, match=r"datasets\.train\.dataroot_gt: 1 image cannot be used:\n.*p1"):
         _continued(own_pictures, pictures, tmp_path, lambda: (own_pictures / "p1.png").write_bytes(whole_file[:2000]))
     assert final_state(tmp_path / "tiny")["iteration"] == 6
 

@@ -211,7 +211,7 @@ def test_pictures_are_looked_at_before_training(pictures: Path, tmp_path: Path, 
     with pytest.raises(OptionsError) as caught:
         loop.train(tiny_options(tmp_path, pictures, changes=changes), console=console)
     keys = [problem.key for problem in caught.value.problems]
-    assert keys == ["datasets.train.dataroot_gt", "datasets.val", "datasets.val_2", "datasets.val_3"]
+    assert keys == [f"datasets.{key}" for key in ("train.dataroot_gt", "val.dataroot_lq", "val_2.dataroot_gt", "val_3")]
     for said in ("no data at 'not/here'", "p2.png is 17x16, expected 16x16", "torn/p1.png", "no data at 'c'"):
         assert said in str(caught.value)
     assert not (tmp_path / "tiny").exists()
