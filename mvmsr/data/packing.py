@@ -167,7 +167,7 @@ def plan(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[
     """
     entries, problems = audit(pairs, scale, min_gt_size)
     if problems:
-        raise PairError(problems, other_scale(pairs, scale))
+        raise PairError(problems, _largest_gt_size(problems, pairs, scale) + other_scale(pairs, scale))
     last = entries[-1]
     return entries, last.lq_offset + _bytes(last.lq_size)
 
@@ -280,6 +280,21 @@ def _too_small(path: Path, size: tuple[int, int], scale: int, min_gt_size: int) 
         return Unusable("dataroot_gt", f"{path}: {_sides(size)} is too small for x{scale}; take it out")
     why = f"{path}: {_sides(size)} is smaller than gt_size {min_gt_size}; lower gt_size or take the image out"
     return Unusable("gt_size", why)
+
+
+def _largest_gt_size(problems: Sequence[Unusable], pairs: Sequence[ImagePair], scale: int) -> str:
+    """A line to put below images that are smaller than gt_size: the largest that fits; empty where there are none.
+
+    Images that are too small for any are to be taken out, and do not count.
+    """
+    if all(problem.option != "gt_size" for problem in problems):
+        return ""
+    sizes: dict[Path, int] = {}
+    for pair in pairs:
+        with suppress(ImageError):
+            sizes[pair.gt] = min(image_size(pair.gt)) // scale * scale
+    smallest = min((path for path in sizes if sizes[path]), key=sizes.__getitem__)
+    return f"\n  all images allow gt_size up to {sizes[smallest]}; {smallest} is the smallest"
 
 
 def _listed(problems: list[str], limit: int = 10) -> str:
