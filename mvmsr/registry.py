@@ -25,11 +25,17 @@ class RegistryError(LookupError):
     """A name that cannot be registered or found; the message lists what exists."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the closest known name, or an empty string."""
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like another, in whatever case; None where none is."""
     by_lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(name.lower()[:200], by_lower, n=1, cutoff=0.6)  # slow for long names
-    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+    return by_lower[close[0]] if close else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the closest known name, or an empty string."""
+    found = closest(name, known)
+    return "" if found is None else f" Did you mean {found!r}?"
 
 
 def comma_hint(name: str) -> str:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 @contextmanager
@@ -17,8 +18,10 @@ def handled(handler: Callable[[int, FrameType | None], object], *more: int) -> I
     numbers = [signal.SIGTERM, *more]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
         numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handler) for number in numbers}
+    before: dict[int, Any] = {}
     try:
+        for number in numbers:
+            before[number] = signal.signal(number, handler)
         yield
     finally:
         for number, old in before.items():

@@ -182,7 +182,7 @@ def test_the_dry_run_of_a_discriminator_passes(path: Path, tmp_path: Path, monke
     write_rgb(tmp_path / "one" / "a.png", np.zeros((200, 200, 3), np.uint8))
     for overrides, message in (
         (["datasets.train.dataroot_gt=one"], "1 image, of which "),
-        (["datasets.train.dataroot_gt=one", "datasets.train.gt_size=208"], "200x200 is smaller than gt_size 208"),
+        (["datasets.train.dataroot_gt=one", "datasets.train.gt_size=208"], "datasets.train.gt_size: 1 image cannot"),
         (["device=gpu"], "device: device 'gpu' is unknown"),
     ):
         result = dry_run(*overrides)

@@ -120,6 +120,8 @@ def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "
         file = Path(spec.removeprefix("onnx:")).expanduser()
         if not file.is_file():
             raise MethodError(f"method {spec!r}: there is no file {file}")
+        if file.suffix.lower() != ".onnx":
+            raise MethodError(f"method {spec!r}: {file} does not end in .onnx; name other weights without `onnx:`")
         return Method(label or file.stem, file, lambda: _open_onnx(file, scale, device))
     from mvmsr.inference.weights import BUILTIN_DIR, WeightsError, find_weights
 

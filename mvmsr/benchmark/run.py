@@ -105,7 +105,8 @@ def _methods(plan: Plan, failures: list[dict[str, str | None]]) -> list[Method]:
             failures.append({"method": spec, "set": None, "image": None, "why": f"{error}{comma_hint(spec)}"})
             continue
         if any(method.name == other.name for other in methods):
-            raise PlanError(f"two methods are called {method.name!r}; give one a label, as in other={spec}")
+            bare = spec.removeprefix(f"{method.name}=")
+            raise PlanError(f"two methods are called {method.name!r}; give one a label, as in other={bare}")
         methods.append(method)
     return methods
 

@@ -47,7 +47,7 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
     entries, problems = audit(pairs, options.scale, gt_size)
     for problem in problems[:_SHOWN]:
         remedy = "repair these images or remove them; training does not start with them"
-        yield Finding("Data", "training images", State.broken, problem, remedy)
+        yield Finding("Data", "training images", State.broken, problem.why, remedy)
     if len(problems) > _SHOWN:
         yield Finding("Data", "training images", State.broken, f"and {counted(len(problems) - _SHOWN, 'more problem')}")
     if problems:

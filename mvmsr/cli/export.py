@@ -59,6 +59,7 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a model in another format, and check that it still gives the same images."""
+    from mvmsr.benchmark.writable import check_folder
     from mvmsr.inference.blending import blend as blend_networks
     from mvmsr.inference.blending import parse_share
     from mvmsr.inference.export import FORMATS, export, parse_arch
@@ -69,6 +70,9 @@ def command(
     try:
         source = find_weights(model)
         out = out or Path(f"{source.stem}{FORMATS[to.value]}")
+        if out.is_dir():
+            raise WeightsError(f"{out} is a folder; name a file, such as {out / (source.stem + FORMATS[to.value])}")
+        check_folder(out.parent)
         if out.exists() and not overwrite:
             raise WeightsError(f"{out} exists and is left alone; --overwrite replaces it, -o names another")
         module, info = load_generator(source, parse_arch(arch) if arch else None)

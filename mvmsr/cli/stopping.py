@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,6 +16,8 @@ import typer
 from mvmsr.signals import handled
 
 _INTERRUPTED = 130
+_TOGETHER_SECONDS = 1.0
+"""Within this time a signal is the same request again: a terminal that closes sends SIGHUP, and so does its shell."""
 
 
 @contextmanager
@@ -26,19 +30,23 @@ def stoppable() -> Iterator[None]:
         yield
         return
     received: list[int] = []
+    last = -math.inf
     owner = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:  # a worker process, which has nothing to clean up
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        nonlocal last
+        before, last = last, time.monotonic()
         received.append(number)
-        raise KeyboardInterrupt
+        if last - before > _TOGETHER_SECONDS:  # else it would only interrupt what cleans up
+            raise KeyboardInterrupt
 
-    with handled(handle):
-        try:
+    try:
+        with handled(handle):
             yield
-        except (KeyboardInterrupt, typer.Exit) as stop:
-            if received and getattr(stop, "exit_code", _INTERRUPTED) == _INTERRUPTED:
-                raise typer.Exit(128 + received[0]) from stop
-            raise
+    except (KeyboardInterrupt, typer.Exit) as stop:
+        if received and getattr(stop, "exit_code", _INTERRUPTED) == _INTERRUPTED:
+            raise typer.Exit(128 + received[0]) from stop
+        raise

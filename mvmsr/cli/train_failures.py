@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from mvmsr.config import OptionsError
-from mvmsr.data.layouts import LayoutError
-from mvmsr.data.packing import PairError
 from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.distributed import OtherProcessError
 from mvmsr.engine.guard import NonFiniteLossError
@@ -18,8 +16,6 @@ from mvmsr.pretrained import MissingWeights
 NMD_FAILURES = (
     OptionsError,
     SetupError,
-    LayoutError,
-    PairError,
     RunExistsError,
     RunBusyError,
     NonFiniteLossError,

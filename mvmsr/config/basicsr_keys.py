@@ -105,7 +105,10 @@ def _files(values: dict[str, Any], source: Source) -> list[Problem]:
 
 
 def _metrics(values: dict[str, Any], source: Source) -> list[Problem]:
-    """`metrics: {psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: false}}` becomes names and a protocol."""
+    """`metrics: {psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: false}}` becomes names and a protocol.
+
+    What is measured twice, under two labels, is named once.
+    """
     val = _section(values, ("val",))
     if "metrics" in val and val["metrics"] is None:
         val["metrics"] = ()
@@ -129,12 +132,8 @@ def _metrics(values: dict[str, Any], source: Source) -> list[Problem]:
             message = f"expected a whole number from 0 to {_WIDEST_BORDER}, got {shown(border)}"
             problems.append(source.problem((*keys, "crop_border"), message))
             continue
-        name = _metric_name(val, spec, border)
-        if name in names:
-            message = f"is a second {spec['type']} with the same colour and border; take one of them out"
-            problems.append(source.problem(keys, message))
-        names.append(name)
-    val["metrics"] = tuple(names)
+        names.append(_metric_name(val, spec, border))
+    val["metrics"] = tuple(dict.fromkeys(names))
     return problems
 
 

@@ -49,6 +49,12 @@ def _file_name(value: str) -> str:
     return value
 
 
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"names {twice[0]!r} twice; scores are kept by name, so take one out")
+    return names
+
+
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=LARGEST)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(gt=0, le=LARGEST)]
 FileName = Annotated[str, AfterValidator(_file_name)]
@@ -224,7 +230,7 @@ class Val(Section):
 
     val_freq: Positive = 5000
     save_img: bool = False
-    metrics: tuple[str, ...] = ("psnr", "ssim")
+    metrics: Annotated[tuple[str, ...], AfterValidator(_each_once)] = ("psnr", "ssim")
     protocol: str = "y"
     crop_border: Count | None = None
     samples: Count = 4

@@ -13,6 +13,7 @@ import yaml
 from yaml.composer import ComposerError
 
 from mvmsr.config.errors import OptionsError, Problem
+from mvmsr.config.unreadable import why_unreadable
 
 Keys = tuple[str, ...]
 
@@ -132,7 +133,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Source]:
             data = file.read(_MAX_BYTES + 1)
         text = data.decode("utf-8") if len(data) <= _MAX_BYTES else None
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the path
-        raise OptionsError([Problem(str(path), "", f"cannot read the options file: {error}")]) from error
+        raise OptionsError([Problem(str(path), "", why_unreadable(path, error))]) from error
     if text is None:
         message = f"the file has more than {_MAX_BYTES // 1024} KiB; is it options?"
         raise OptionsError([Problem(str(path), "", message)])

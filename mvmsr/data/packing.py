@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,34 @@ _PARALLEL_FROM = 50
 _LOCK_STALE_SEC = 60.0
 
 
+@dataclass(frozen=True)
+class Unusable:
+    """A picture that cannot be used: by which option of its data set it came, and why, with the remedy."""
+
+    option: str
+    why: str
+
+
 class PairError(ValueError):
-    """Pictures that cannot be used for training; the message lists them with the remedy."""
+    """Pictures that cannot be used; the message lists up to 10 of them with the remedy.
+
+    Args:
+        problems: one for each picture, at least one.
+        hint: a line to put below the list.
+
+    Attributes:
+        option: the one that all problems are about, else `dataroot_gt`.
+    """
+
+    def __init__(self, problems: Sequence[Unusable], hint: str = "") -> None:
+        super().__init__(_listed([problem.why for problem in problems]) + hint)
+        options = {problem.option for problem in problems}
+        self.option = options.pop() if len(options) == 1 else "dataroot_gt"
+
+
+def by_file(pair: ImagePair, error: ImageError) -> Unusable:
+    """A picture of the pair that cannot be read."""
+    return Unusable("dataroot_lq" if error.path == pair.lq else "dataroot_gt", str(error))
 
 
 def load_or_build(
@@ -59,9 +86,8 @@ def load_or_build(
         store = _build_locked(pairs, sources, scale, folder, min_gt_size)
         for old in older:
             shutil.rmtree(old, ignore_errors=True)
-    small = [f"{e.name}: {_sides(e.gt_size)}" for e in store.entries if min(e.gt_size) < min_gt_size]
-    if small:
-        raise PairError(problem_list([_too_small(line, min_gt_size) for line in small]))
+    if any(min(entry.gt_size) < min_gt_size for entry in store.entries):
+        plan(pairs, scale, min_gt_size)  # says which
     return store
 
 
@@ -141,20 +167,20 @@ def plan(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[
     """
     entries, problems = audit(pairs, scale, min_gt_size)
     if problems:
-        raise PairError(problem_list(problems) + other_scale(pairs, scale))
+        raise PairError(problems, _largest_gt_size(problems, pairs, scale) + other_scale(pairs, scale))
     last = entries[-1]
     return entries, last.lq_offset + _bytes(last.lq_size)
 
 
-def audit(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[list[Entry], list[str]]:
+def audit(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple[list[Entry], list[Unusable]]:
     """Look at the headers of all pictures.
 
     Returns:
-        The entries of the pairs that can be used, and one line for each that cannot: unreadable, of a size that does
-        not match its partner's, or smaller than `min_gt_size`.
+        The entries of the pairs that can be used, and one problem for each that cannot: unreadable, of a size that
+        does not match its partner's, or smaller than `min_gt_size`.
     """
     entries: list[Entry] = []
-    problems: list[str] = []
+    problems: list[Unusable] = []
     offset = 0
     for pair in pairs:
         try:
@@ -162,18 +188,19 @@ def audit(pairs: Sequence[ImagePair], scale: int, min_gt_size: int = 1) -> tuple
             gt_size = (height - height % scale, width - width % scale)
             lq_size = (gt_size[0] // scale, gt_size[1] // scale)
             if min(gt_size) < max(min_gt_size, scale):
-                problems.append(_too_small(f"{pair.gt}: {_sides((height, width))}", max(min_gt_size, scale)))
+                problems.append(_too_small(pair.gt, (height, width), scale, min_gt_size))
                 continue
             # Made from a ground truth that is no multiple of the scale, the low-quality picture has ceil(side / scale).
             accepted = (lq_size, (-(-height // scale), -(-width // scale)))
             if pair.lq is not None and (found := image_size(pair.lq)) not in accepted:
-                problems.append(
+                why = (
                     f"{pair.lq}: {_sides(found)}, expected {_sides(lq_size)} for {pair.gt.name} of "
                     f"{_sides((height, width))} at x{scale}; make it again or leave dataroot_lq out"
                 )
+                problems.append(Unusable("dataroot_lq", why))
                 continue
         except ImageError as error:
-            problems.append(str(error))
+            problems.append(by_file(pair, error))
             continue
         entries.append(Entry(pair.name, gt_size, lq_size, offset, offset + _bytes(gt_size)))
         offset += _bytes(gt_size) + _bytes(lq_size)
@@ -184,20 +211,22 @@ def _pack_all(pairs: Sequence[ImagePair], entries: list[Entry], scale: int, targ
     # Decoders and matrix products release the interpreter's lock, so threads use all cores; unlike processes they
     # need no importable main module and no copies of the pixels.
     workers = min(os.cpu_count() or 1, 16) if len(pairs) > _PARALLEL_FROM else 1
-    problems: list[str] = []
+    problems: list[Unusable] = []
     with ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(_pack_one, pair, entry, scale, target) for pair, entry in zip(pairs, entries, strict=True)]
+        jobs = {
+            pool.submit(_pack_one, pair, entry, scale, target): pair for pair, entry in zip(pairs, entries, strict=True)
+        }
         try:
             for job in _with_progress(as_completed(jobs), len(jobs)):
                 lock.touch()
                 try:
                     job.result()
                 except ImageError as error:
-                    problems.append(str(error))
+                    problems.append(by_file(jobs[job], error))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     if problems:
-        raise PairError(problem_list(problems))
+        raise PairError(problems)
 
 
 def _pack_one(pair: ImagePair, entry: Entry, scale: int, target: Path) -> None:
@@ -246,12 +275,29 @@ def _sides(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"  # width first, as people write it
 
 
-def _too_small(what: str, least: int) -> str:
-    return f"{what} is smaller than gt_size {least}; lower gt_size or take the image out"
+def _too_small(path: Path, size: tuple[int, int], scale: int, min_gt_size: int) -> Unusable:
+    if min(size) < scale:
+        return Unusable("dataroot_gt", f"{path}: {_sides(size)} is too small for x{scale}; take it out")
+    why = f"{path}: {_sides(size)} is smaller than gt_size {min_gt_size}; lower gt_size or take the image out"
+    return Unusable("gt_size", why)
 
 
-def problem_list(problems: list[str], limit: int = 10) -> str:
-    """The first problems with pictures, a line each, under their number."""
+def _largest_gt_size(problems: Sequence[Unusable], pairs: Sequence[ImagePair], scale: int) -> str:
+    """A line to put below images that are smaller than gt_size: the largest that fits; empty where there are none.
+
+    Images that are too small for any are to be taken out, and do not count.
+    """
+    if all(problem.option != "gt_size" for problem in problems):
+        return ""
+    sizes: dict[Path, int] = {}
+    for pair in pairs:
+        with suppress(ImageError):
+            sizes[pair.gt] = min(image_size(pair.gt)) // scale * scale
+    smallest = min((path for path in sizes if sizes[path]), key=sizes.__getitem__)
+    return f"\n  all images allow gt_size up to {sizes[smallest]}; {smallest} is the smallest"
+
+
+def _listed(problems: list[str], limit: int = 10) -> str:
     lines = [f"{counted(len(problems), 'image')} cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
     if len(problems) > limit:
         lines.append(f"  and {len(problems) - limit} more")

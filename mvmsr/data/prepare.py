@@ -220,7 +220,7 @@ def check(folder: Path, scale: int = 4, decode: bool = False, name: str | None =
         pairs = find_pairs(folder, scale=scale)
     except LayoutError as error:
         return CheckReport(title, 0, 0, [str(error)])
-    problems = audit(pairs, scale)[1]
+    problems = [problem.why for problem in audit(pairs, scale)[1]]
     for path in [path for pair in pairs for path in (pair.gt, pair.lq) if path] if decode else []:
         try:
             read_rgb(path)

@@ -30,6 +30,7 @@ from mvmsr.engine.schedule import Schedule
 from mvmsr.engine.seeds import mixed_seed
 from mvmsr.engine.sharding import ShardedGenerator, obstacle
 from mvmsr.engine.step import Networks
+from mvmsr.engine.train_set import data_errors_named
 from mvmsr.engine.updates import Player
 from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
 from mvmsr.losses.term import Term
@@ -226,9 +227,13 @@ def build_batches(options: TrainOptions, processes: Processes = ALONE) -> TrainB
     """The stream of training batches, or of this process's parts of them.
 
     Decodes and packs the pictures when that has not been done before.
+
+    Raises:
+        OptionsError: folders that are missing or do not pair up, pictures that cannot be used.
     """
     spec = options.datasets.train
-    dataset = DATASETS.get(spec.type)(**{"scale": options.scale, **spec.args})
+    with data_errors_named(options):
+        dataset = DATASETS.get(spec.type)(**{"scale": options.scale, **spec.args})
     batch_size = spec.batch_size_per_gpu * processes.size
     ratio, rank = spec.dataset_enlarge_ratio, processes.rank
     return TrainBatches(dataset, batch_size, options.manual_seed, ratio, rank, processes.size)

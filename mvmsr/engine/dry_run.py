@@ -40,7 +40,7 @@ def dry_run(options: TrainOptions, console: Console) -> None:
     another machine.
 
     Raises:
-        OptionsError, SetupError, PairError: as training would, but for data that is missing.
+        OptionsError, SetupError: as training would, but for data that is missing.
     """
     if not is_first():
         console = Console(quiet=True)

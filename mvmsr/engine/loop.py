@@ -34,7 +34,7 @@ from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, record_chan
 from mvmsr.engine.saving import try_to_save
 from mvmsr.engine.state import detour_of, restore_state
 from mvmsr.engine.stop import StopRequest, watch_signals
-from mvmsr.engine.train_set import absent_folders, layout_errors_named
+from mvmsr.engine.train_set import absent_folders
 from mvmsr.engine.validate import Validation, build_validation
 from mvmsr.engine.validation_round import (
     familiar_batches,
@@ -56,7 +56,7 @@ def train(options: TrainOptions, auto_resume: bool = False, console: Console | N
     Under torchrun or SLURM every process calls this with the same options; the first one writes.
 
     Raises:
-        OptionsError, SetupError, PairError, ...: something cannot work; nothing has been written yet.
+        OptionsError, SetupError, ...: something cannot work; nothing has been written yet.
         RunBusyError: another process trains this run now.
         OtherProcessError: another process of the run failed, died or hangs; the last checkpoint is good.
         NonFiniteLossError: a value was NaN or infinite, and the run may not go back; the last checkpoint is good.
@@ -119,8 +119,7 @@ def _prepare_data(experiment: Experiment) -> TrainBatches:
             raise SetupError("the processes of the run were started with different options; give all of them the same")
         rehearse(experiment)
         processes.at("packing the images", patient=True)
-        with layout_errors_named(options):
-            batches = build_batches(options, processes)
+        batches = build_batches(options, processes)
         processes.meet("packing the images")
         return batches
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from mvmsr.config import TrainOptions
+from mvmsr.inference.memory import is_out_of_memory
 
 
 class NotEnoughMemoryError(RuntimeError):
@@ -53,12 +54,6 @@ def advised_on_memory(options: TrainOptions, doing: str) -> Iterator[None]:
             f"{str(error).splitlines()[0] if str(error) else 'MemoryError'}. The last checkpoint is good: "
             f"{goes_on}start again with fewer features or blocks in network_g. --dry-run shows what a run needs."
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had: of CUDA, of torch's CPU allocator, of Python."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(w in str(error) for w in words)
 
 
 def peak_memory_mib() -> float:

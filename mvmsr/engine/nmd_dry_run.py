@@ -7,9 +7,10 @@ from rich.console import Console
 from mvmsr.archs.param_count import count_parameters
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.counting import counted
-from mvmsr.data.layouts import LayoutError, MissingDataError
+from mvmsr.data.layouts import MissingDataError
 from mvmsr.data.paired_dataset import check_pictures
 from mvmsr.engine.nmd_run import build_judge
+from mvmsr.engine.train_set import data_errors_named
 
 
 def nmd_dry_run(options: NMDOptions, console: Console) -> None:
@@ -18,7 +19,7 @@ def nmd_dry_run(options: NMDOptions, console: Console) -> None:
     Data that is missing is said, and is no error: the run may be planned for another machine.
 
     Raises:
-        OptionsError, SetupError, PairError: as training would, but for data that is missing.
+        OptionsError, SetupError: as training would, but for data that is missing.
     """
     device, precision, channels_last, module, _ = build_judge(options)
     missing = _missing_pictures(options)
@@ -34,14 +35,12 @@ def nmd_dry_run(options: NMDOptions, console: Console) -> None:
 
 def _missing_pictures(options: NMDOptions) -> str | None:
     spec = options.datasets.train
-    keys = ("datasets", "train", "dataroot_gt")
     roots = spec.dataroot_gt if isinstance(spec.dataroot_gt, str) else list(spec.dataroot_gt)
-    try:
-        count = check_pictures(roots, scale=options.scale, gt_size=spec.gt_size)
-    except MissingDataError as error:
-        return f"datasets.train: {error}"
-    except LayoutError as error:
-        raise options.error(keys, str(error)) from error
+    with data_errors_named(options):
+        try:
+            count = check_pictures(roots, scale=options.scale, gt_size=spec.gt_size)
+        except MissingDataError as error:
+            return f"datasets.train: {error}"
     if count <= spec.held_out:
         message = f"{counted(count, 'image')}, of which {spec.held_out} are to be held out; hold out fewer"
         raise options.error(("datasets", "train", "held_out"), message)

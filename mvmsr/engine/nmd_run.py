@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.counting import counted
 from mvmsr.data.batches import Batch, TrainBatches
-from mvmsr.data.layouts import LayoutError
 from mvmsr.data.paired_dataset import PairedImageDataset
 from mvmsr.data.textured_crops import TexturedCrops
 from mvmsr.engine.checkpoint import CheckpointError, prune, save_checkpoint
@@ -26,6 +25,7 @@ from mvmsr.engine.nmd_curriculum import Curriculum, begin
 from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_dir import RunDir, run_dir_of
 from mvmsr.engine.state import load_optimizer
+from mvmsr.engine.train_set import data_errors_named
 from mvmsr.hardware import Precision, pick_channels_last, pick_device, pick_precision
 from mvmsr.inference.weights import save_weights
 from mvmsr.registry import ARCHS, RegistryError
@@ -65,17 +65,15 @@ def build_nmd(options: NMDOptions) -> NMDRun:
     """Network, optimizer and data of a run that begins.
 
     Raises:
-        OptionsError: a network, optimizer or device that does not exist; pictures that are missing or do not pair up.
+        OptionsError: a network, optimizer or device that does not exist; pictures that are missing or cannot be used.
         SetupError: fewer pictures than are to be held out, or several processes.
     """
     device, precision, channels_last, module, optimizer = build_judge(options)
     devices = [device.index or 0] if device.type == "cuda" else 1
     fabric = Fabric(accelerator=device.type, devices=devices, plugins=precision_plugin(precision, device))
     network, wrapped = fabric.setup(module, optimizer, move_to_device=False)
-    try:
+    with data_errors_named(options):
         batches, held_out = _data(options)
-    except LayoutError as error:
-        raise options.error(("datasets", "train", "dataroot_gt"), str(error)) from error
     curriculum = begin(options.train.curriculum)
     return NMDRun(options, fabric, device, channels_last, module, network, wrapped, batches, held_out, curriculum)
 

@@ -36,7 +36,7 @@ def train_nmd(options: NMDOptions, auto_resume: bool = False, console: Console |
     """Train to the end of the curriculum or of `total_iter`, and return the weights file.
 
     Raises:
-        OptionsError, SetupError, PairError: something cannot work; nothing has been written yet.
+        OptionsError, SetupError: something cannot work; nothing has been written yet.
         RunExistsError: the run has begun before and `auto_resume` is false.
         RunBusyError: another process trains it now.
         CheckpointWriteError: the disk refuses a checkpoint; earlier ones are good.

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from mvmsr.config import OptionsError, Problem, TrainOptions
+from mvmsr.config.schema import RunOptions
 from mvmsr.data.degradation import Degradation
 from mvmsr.data.layouts import LayoutError, MissingDataError, resolve_dataroot, template_problem
+from mvmsr.data.packing import PairError
 from mvmsr.data.paired_dataset import PairedImageDataset, check_pictures
 from mvmsr.engine.arguments import accepted_arguments
 from mvmsr.registry import DATASETS
@@ -58,14 +60,14 @@ def missing_pictures(options: TrainOptions) -> str | None:
     """Which folder of the training set is not on this machine, or None; looks at headers only.
 
     Raises:
-        OptionsError: pictures that are here, and do not pair up.
-        PairError, ValueError: pictures that are here, and cannot be trained on.
+        OptionsError: pictures that are here, and do not pair up or cannot be trained on.
+        ValueError: arguments that do not go together.
     """
     train = options.datasets.train
     if not _is_ours(train.type):
         return None
     try:
-        with layout_errors_named(options):
+        with data_errors_named(options):
             check_pictures(**{"scale": options.scale, **accepted_arguments(check_pictures, train.args)})
     except OptionsError as error:
         if isinstance(error.__cause__, MissingDataError):
@@ -81,13 +83,15 @@ def _is_ours(type_: str) -> bool:
 
 
 @contextmanager
-def layout_errors_named(options: TrainOptions) -> Iterator[None]:
-    """Inside, folders that are missing or do not pair up are said with the file and line of the training set.
+def data_errors_named(options: RunOptions) -> Iterator[None]:
+    """Inside, what is wrong with folders and pictures of the training set is said with the file, line and key.
 
     Raises:
-        OptionsError: in place of a LayoutError.
+        OptionsError: in place of a LayoutError or a PairError.
     """
     try:
         yield
     except LayoutError as error:
         raise options.error((*_KEYS, "dataroot_gt"), str(error)) from error
+    except PairError as error:
+        raise options.error((*_KEYS, error.option), str(error)) from error

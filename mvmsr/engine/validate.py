@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from mvmsr.benchmark.evaluate import ImageScore, evaluate
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
@@ -20,6 +22,7 @@ from mvmsr.data.packing import PairError
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.stop import StopRequest
 from mvmsr.engine.validation_headers import require_fitting_headers
+from mvmsr.inference.folding import fold_batch_norm
 from mvmsr.inference.restorer import Restorer
 from mvmsr.metrics.build import build_metrics
 from mvmsr.metrics.metric import Metric
@@ -61,9 +64,9 @@ class Validation:
         """
         module = experiment.eval_generator
         was_training = module.training
-        restorer = Restorer(
-            module, experiment.options.scale, experiment.device, experiment.precision, experiment.channels_last
-        )
+        options = experiment.options
+        used = module if options.network_g.type == "spandrel" else _folded(module)  # as `load_restorer` does
+        restorer = Restorer(used, options.scale, experiment.device, experiment.precision, experiment.channels_last)
         processes = experiment.processes
         done: list[list[ImageScore]] = []
         mine: list[list[ImageScore]] | None = done
@@ -87,6 +90,18 @@ class Validation:
             scores = _in_order(image_set, [part[number] for part in parts])
             means |= {f"{image_set.name}/{metric}": value for metric, value in _means(scores, self.metrics).items()}
         return means
+
+
+def _folded(module: nn.Module) -> nn.Module:
+    """A copy with batch normalisation folded, so that scores are those of the weights file; itself where it has none.
+
+    Not every network can be copied once it has run (such as one with PyTorch's former weight_norm).
+    """
+    if not any(type(part) is nn.BatchNorm2d for part in module.modules()):
+        return module
+    copied = copy.deepcopy(module).eval()
+    fold_batch_norm(copied)
+    return copied
 
 
 @dataclass
@@ -161,7 +176,8 @@ def _image_sets(options: TrainOptions) -> list[ImageSet]:
             require_fitting_headers(image_set)
             sets.append(image_set)
         except (LayoutError, PairError) as error:
-            problems.append(options.problem(("datasets", key), str(error)))
+            about = [error.option] if isinstance(error, PairError) and getattr(spec, error.option) else []
+            problems.append(options.problem(("datasets", key, *about), str(error)))
             causes.append(error)
     if problems:
         unusable = (cause for cause in causes if not isinstance(cause, MissingDataError))

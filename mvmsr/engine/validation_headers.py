@@ -6,7 +6,7 @@ from mvmsr.benchmark.image_sets import MODCROP, ImageSet
 from mvmsr.data.image_io import image_size
 from mvmsr.data.layouts import ImagePair
 from mvmsr.data.other_scale import other_scale
-from mvmsr.data.packing import PairError, problem_list
+from mvmsr.data.packing import PairError, Unusable, by_file
 from mvmsr.data.picture import ImageError
 
 
@@ -16,26 +16,27 @@ def require_fitting_headers(image_set: ImageSet) -> None:
     Raises:
         PairError: files that are no pictures, or whose sizes do not fit; up to 10 of them are listed.
     """
-    problems = [message for pair in image_set.pairs if (message := _problem(pair, image_set.scale))]
+    problems = [found for pair in image_set.pairs if (found := _problem(pair, image_set.scale))]
     if problems:
-        raise PairError(problem_list(problems) + other_scale(image_set.pairs, image_set.scale))
+        raise PairError(problems, other_scale(image_set.pairs, image_set.scale))
 
 
-def _problem(pair: ImagePair, scale: int) -> str:
+def _problem(pair: ImagePair, scale: int) -> Unusable | None:
     try:
         gt = image_size(pair.gt)
         lq = None if pair.lq is None else image_size(pair.lq)
     except ImageError as error:
-        return str(error)
+        return by_file(pair, error)
     height, width = (side // scale for side in gt)
     if min(height, width) < 1:
-        return f"{pair.gt} is {gt[1]}x{gt[0]}, too small for x{scale}; take it out"
+        return Unusable("dataroot_gt", f"{pair.gt} is {gt[1]}x{gt[0]}, too small for x{scale}; take it out")
     if lq is None:
-        return ""
+        return None
     short = (height - lq[0], width - lq[1])
     if min(short) >= 0 and max(short) <= MODCROP // scale:
-        return ""
-    return (
+        return None
+    return Unusable(
+        "dataroot_lq",
         f"{pair.lq} is {lq[1]}x{lq[0]}, expected {width}x{height} for {pair.gt.name} of {gt[1]}x{gt[0]} at x{scale}; "
-        "make it again or leave dataroot_lq out"
+        "make it again or leave dataroot_lq out",
     )

@@ -18,7 +18,7 @@ _SLACK = 16
 """This part of a limit stays free: the allocator rounds up, and large pages are taken whole."""
 _ROW_COPIES = 2
 """Bands that are alive at once: the one that grows, and as much again of what is made of it on the way to the file."""
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "alloc")
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate", "to allocate", "alloc_failed")
 
 
 def auto_tile(

@@ -11,6 +11,7 @@ from mvmsr.benchmark.methods import MethodError, parse_method
 from mvmsr.benchmark.plan import Plan
 from mvmsr.benchmark.run import run_benchmark
 from mvmsr.data.image_io import write_rgb
+from mvmsr.inference.weights import BUILTIN_DIR
 
 
 def test_without_the_runtime_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +28,13 @@ def test_without_the_runtime_it_says_what_to_install(tmp_path: Path, monkeypatch
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(MethodError, match=r"there is no file nowhere\.onnx"):
         parse_method("onnx:nowhere.onnx", 4)
+
+
+def test_a_file_of_another_format() -> None:
+    with pytest.raises(
+        MethodError, match=r"psnr\.safetensors does not end in \.onnx; name other weights without `onnx:`"
+    ):
+        parse_method(f"onnx:{BUILTIN_DIR / 'psnr.safetensors'}", 4)
 
 
 def make(

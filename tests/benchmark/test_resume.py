@@ -224,6 +224,11 @@ def test_a_file_that_cannot_be_read_is_one_failure(plan: Plan, tmp_path: Path) -
         assert [(failure["set"], failure["image"]) for failure in results["failures"]] == [("A", "p0")]
 
 
+def test_of_two_methods_of_one_name_another_is_proposed(plan: Plan) -> None:
+    with pytest.raises(PlanError, match=r"two methods are called 'a'; give one a label, as in other=psnr$"):
+        run.run_benchmark(replace(plan, methods=("a=bicubic", "a=psnr")))
+
+
 @pytest.mark.parametrize("names", [("a/HR", "b/HR"), ("A", "A/")])
 def test_two_sets_of_one_name_are_refused(names: tuple[str, str], plan: Plan, tmp_path: Path) -> None:
     for folder in ("a", "b"):

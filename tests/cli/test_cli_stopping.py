@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from PIL import Image
 
+from mvmsr.cli import stopping
 from mvmsr.cli.stopping import stoppable
 
 pytestmark = [
@@ -29,7 +32,8 @@ def slow(*paths):
     calls.append(paths)
     if len(calls) == 2:
         print("written aside", flush=True)
-        time.sleep(60)
+        for _ in range(600):
+            time.sleep(0.1)  # a signal that comes just before a sleep is answered after it
     replace(*paths)
 
 os.replace = slow
@@ -81,6 +85,60 @@ def test_handlers_and_other_exit_statuses_are_left_alone() -> None:
         command(2)
     assert end.value.exit_code == 2
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_signal_that_comes_twice_does_not_disturb_what_cleans_up() -> None:
+    cleaned = []
+
+    @stoppable()
+    def command() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)  # of the terminal, as the shell does on its way out
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+            cleaned.append(True)
+
+    with pytest.raises(typer.Exit) as end:
+        command()
+    assert end.value.exit_code == 129
+    assert cleaned
+
+
+def test_a_later_signal_interrupts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_TOGETHER_SECONDS", -1.0)
+
+    @stoppable()
+    def command() -> None:
+        with suppress(KeyboardInterrupt):  # lost, as in a destructor
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("still running")
+
+    with pytest.raises(typer.Exit) as end:
+        command()
+    assert end.value.exit_code == 143
+
+
+@pytest.mark.parametrize(("at", "status"), [("start", 143), ("end", 129)])
+def test_a_signal_at_the_very_start_or_end_has_its_exit_status(
+    at: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    install = signal.signal
+
+    def signalled_between(number: signal.Signals, handler: Any) -> Any:
+        if number == signal.SIGHUP and (handler is before[number]) == (at == "end"):
+            os.kill(os.getpid(), status - 128)
+        return install(number, handler)
+
+    monkeypatch.setattr("mvmsr.signals.signal.signal", signalled_between)
+    try:
+        with pytest.raises(typer.Exit) as end:
+            stoppable()(lambda: None)()
+    finally:
+        for number, handler in before.items():
+            install(number, handler)
+    assert end.value.exit_code == status
 
 
 def test_ctrl_c_stays_what_it_is() -> None:

@@ -122,6 +122,15 @@ def test_bad_options_are_refused_by_line(folder: Path, written: str, instead: st
         ("datasets.train.filename_tmpl='{}{x}'", "datasets.train.filename_tmpl: filename_tmpl must contain {} once"),
         ("datasets.train.dataroot_lq=other", "datasets.train.dataroot_gt: images of "),
         ("datasets.train.dataroot_gt=empty", "datasets.train.dataroot_gt: "),
+        (
+            "datasets.train.dataroot_gt=torn",
+            "--set datasets.train.dataroot_gt: datasets.train.dataroot_gt: 1 image can",
+        ),
+        (
+            "datasets.train.dataroot_lq=small",
+            "--set datasets.train.dataroot_lq: datasets.train.dataroot_lq: 3 images can",
+        ),
+        ("datasets.train.gt_size=64", "--set datasets.train.gt_size: datasets.train.gt_size: 3 images cannot be used"),
         ("datasets.train.batch_size_per_gpu=1", "datasets.train.batch_size_per_gpu: 1 image is too few for train."),
         ("device=gpu", "device: device 'gpu' is unknown; use one of auto, cuda, mps, cpu"),
         pytest.param("device=cuda", "device: device 'cuda' was asked for", marks=without_gpu),
@@ -137,6 +146,10 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(
     folder: Path, override: str, message: str, dry: list[str]
 ) -> None:
     (folder / "empty").mkdir()
+    (folder / "torn").mkdir()
+    (folder / "torn" / "a.png").write_bytes(b"no picture")
+    for number in range(3):
+        write_rgb(folder / "small" / f"{number}.png", np.zeros((9, 9, 3), np.uint8))
     write_rgb(folder / "other" / "9.png", np.zeros((12, 12, 3), np.uint8))
     result = CliRunner().invoke(app, ["train", "-opt", "tiny.yml", *dry, "--set", override], env={"COLUMNS": "300"})
     assert isinstance(result.exception, SystemExit), f"a traceback: {result.exception!r}"

@@ -293,6 +293,16 @@ def test_an_export_without_a_name_goes_to_this_folder(
     assert (tmp_path / "tiny.pth").read_bytes() == before
 
 
+def test_an_export_needs_the_name_of_a_file(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("x", encoding="utf-8")
+    result = _run("export", weights, "--to", "pth", "-o", tmp_path)
+    assert result.exit_code == 1
+    assert f"{tmp_path} is a folder; name a file, such as {tmp_path / 'tiny.pth'}" in " ".join(result.output.split())
+    result = _run("export", weights, "--to", "pth", "-o", tmp_path / "notes" / "a.pth")
+    assert result.exit_code == 1
+    assert "notes is a file; name another folder" in " ".join(result.output.split())
+
+
 def test_export_and_back(weights: Path, tmp_path: Path) -> None:
     result = _run("export", weights, "--to", "pth", "-o", tmp_path / "a.pth")
     assert result.exit_code == 0, result.output

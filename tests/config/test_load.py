@@ -197,6 +197,7 @@ TABLE = [
     ("channels_last=autp", None, "channels_last", ["Did you mean 'auto'?"]),
     ("device=0", None, "device", ["expected text, got 0; put it in quotes"]),
     ("val.metrics=psnr", None, "val.metrics", ["expected a list, such as [a, b], got 'psnr'"]),
+    ("val.metrics=[psnr, ssim, psnr]", "--set val.metrics", "val.metrics", ["names 'psnr' twice; scores are kept by"]),
     ("val.metrics=[psnr, 5]", "--set val.metrics", "val.metrics.1", ["expected text, got 5"]),
     ("val.val_freq=0", None, "val.val_freq", ["greater than 0, got 0"]),
     ("val.save_img=5", None, "val.save_img", ["expected true or false, got 5"]),

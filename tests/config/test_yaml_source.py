@@ -176,13 +176,6 @@ def test_toml_is_told_from_damaged_yaml(tmp_path):
         read_yaml(path)
 
 
-def test_missing_files_and_folders_are_named(tmp_path):
-    for path in (tmp_path / "none.yml", tmp_path):
-        with pytest.raises(OptionsError, match="cannot read the options file") as caught:
-            read_yaml(path)
-        assert str(path) in str(caught.value)
-
-
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
     path = tmp_path / "o.yml"
     path.write_bytes("\ufeffname: größe\r\nscale: 4\r\n".encode())

@@ -308,15 +308,30 @@ def test_pairs_of_another_scale_are_told_so(tmp_path: Path, picture, lows, scale
 
 def test_no_more_than_ten_problems_are_listed(made_set):
     root = made_set(count=13, sides=(8, 8))
-    with pytest.raises(PairError, match=r"(?s)^13 images.*and 3 more$") as caught:
+    with pytest.raises(
+        PairError, match=r"(?s)^13 images.*and 3 more\n[^\n]*gt_size up to 8; .*img1.png is the smallest$"
+    ) as caught:
         open_set(root)
     assert str(caught.value).count("is smaller") == 10
+
+
+def test_the_largest_size_that_all_pictures_allow_is_proposed(tmp_path: Path, picture):
+    for name, sides in {"a": (64, 64), "b": (50, 39), "c": (46, 60)}.items():
+        write_rgb(tmp_path / f"set/{name}.png", picture(*sides))
+    with pytest.raises(
+        PairError, match=r"2 images [\s\S]*\n  all images allow gt_size up to 36; .*b\.png is the smallest"
+    ):
+        open_set(tmp_path / "set", gt_size=48)
+    write_rgb(tmp_path / "set/d.png", picture(3, 60))
+    with pytest.raises(PairError, match=r"d\.png: 60x3 is too small for x4; take it out") as caught:
+        open_set(tmp_path / "set", gt_size=48)
+    assert "gt_size up to 36" in str(caught.value), "of those that can be used at all"
 
 
 def test_small_pictures_are_found_in_an_existing_store_too(made_set):
     root = made_set()
     open_set(root)
-    with pytest.raises(PairError, match="img1: 56x48 is smaller than gt_size 64"):
+    with pytest.raises(PairError, match=r"img1\.png: 56x48 is smaller than gt_size 64"):
         open_set(root, gt_size=64)
 
 

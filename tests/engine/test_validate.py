@@ -15,12 +15,14 @@ from tiny_runs import assert_same_runs, comparable_stats, final_state, tiny_opti
 from mvmsr.config import OptionsError
 from mvmsr.data.image_io import image_size, read_rgb, write_rgb
 from mvmsr.data.imresize import imresize
-from mvmsr.engine import loop
+from mvmsr.engine import loop, validate
 from mvmsr.engine.build import build
 from mvmsr.engine.checkpoint import load_checkpoint
 from mvmsr.engine.stop import StopRequest
 from mvmsr.engine.validate import Validation, build_validation, side_by_side
+from mvmsr.inference.restorer import Restorer, load_restorer
 from mvmsr.inference.weights import read_info
+from mvmsr.inference.weights_file import save_weights
 
 
 def _changes(pictures: Path, **val: Any) -> dict[str, Any]:
@@ -45,6 +47,31 @@ def test_scores_are_those_of_the_averaged_generator(pictures: Path, tmp_path: Pa
     assert set(scores) == {"made/psnr"}
     assert 0 < scores["made/psnr"] < 40
     assert experiment.modules["generator"].training
+
+
+def test_what_is_scored_computes_as_the_weights_file_will(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit: batch normalisation is folded into the convolutions here as there."""
+    experiment = build(tiny_options(tmp_path, pictures, changes=_changes(pictures)))
+    generator, options = experiment.modules["generator"], experiment.options
+    generator(torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)))  # statistics other than 0 and 1
+    lq = torch.rand(1, 3, 12, 9, generator=torch.Generator().manual_seed(2))
+    seen: list[torch.Tensor] = []
+
+    def look(restorer: Restorer, *_: object) -> list[Any]:
+        seen.append(restorer(lq))
+        return []
+
+    monkeypatch.setattr(validate, "evaluate", look)
+    monkeypatch.setattr(validate, "_in_order", lambda *_: [])
+    validation = build_validation(options)
+    assert validation is not None
+    validation.score(experiment, tmp_path, 1, StopRequest())
+    path = tmp_path / "g.safetensors"
+    save_weights(path, generator.state_dict(), arch="SRResNet", args=options.network_g.args, scale=4)
+    assert torch.equal(seen[0], load_restorer(path, "cpu", "32")(lq))
+    assert generator.training
 
 
 def test_a_generator_goes_back_to_training(pictures: Path, tmp_path: Path) -> None:
@@ -211,7 +238,7 @@ def test_pictures_are_looked_at_before_training(pictures: Path, tmp_path: Path, 
     with pytest.raises(OptionsError) as caught:
         loop.train(tiny_options(tmp_path, pictures, changes=changes), console=console)
     keys = [problem.key for problem in caught.value.problems]
-    assert keys == ["datasets.train.dataroot_gt", "datasets.val", "datasets.val_2", "datasets.val_3"]
+    assert keys == [f"datasets.{key}" for key in ("train.dataroot_gt", "val.dataroot_lq", "val_2.dataroot_gt", "val_3")]
     for said in ("no data at 'not/here'", "p2.png is 17x16, expected 16x16", "torn/p1.png", "no data at 'c'"):
         assert said in str(caught.value)
     assert not (tmp_path / "tiny").exists()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mvmsr.inference import memory
-from mvmsr.inference.memory import auto_tile, parse_bytes, used_memory
+from mvmsr.inference.memory import auto_tile, is_out_of_memory, parse_bytes, used_memory
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -64,3 +64,20 @@ def test_used_memory_grows_with_what_is_held() -> None:
     with mmap.mmap(-1, 64 * MIB) as held:  # an array may be given memory that the process holds already
         np.frombuffer(held, np.uint8)[:] = 1
         assert 50 * MIB < used_memory(CPU) - before < 90 * MIB
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+        (RuntimeError("shape mismatch"), False),
+        (RuntimeError("The tensor has a non-zero number of elements, but its data is not allocated yet."), False),
+    ],
+)
+def test_which_errors_are_about_memory(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
