@@ -26,7 +26,6 @@ from mvmsr.engine.guard import FiniteGuard
 from mvmsr.engine.networks import NETWORKS, build_network, load_pretrained
 from mvmsr.engine.objective import WeightedTerm, terms_by_network
 from mvmsr.engine.optimizers import build_optimizer, build_schedule, clip_gradients
-from mvmsr.engine.schedule import Schedule
 from mvmsr.engine.seeds import mixed_seed
 from mvmsr.engine.sharding import ShardedGenerator, obstacle
 from mvmsr.engine.step import Networks
@@ -49,8 +48,6 @@ class Experiment:
         modules: the networks themselves by name (for states and weights).
         networks: the same networks as Fabric runs them (precision, compilation).
         players: each trained network with its optimizer and objective.
-        schedules: the learning rate's factor by network.
-        base_lrs: the initial learning rates of each network's parameter groups.
         ema: the averaged generator, or None.
         processes: those that share the run.
         sharding: how the generator and its average are split over the processes; None where each holds all of them.
@@ -65,8 +62,6 @@ class Experiment:
     modules: dict[str, nn.Module]
     networks: Networks
     players: dict[str, Player]
-    schedules: dict[str, Schedule]
-    base_lrs: dict[str, list[float]]
     guard: FiniteGuard
     ema: nn.Module | None
     iteration: int = 0
@@ -109,13 +104,6 @@ class Experiment:
         finally:
             self.whole = None
 
-    def set_learning_rates(self, iteration: int) -> None:
-        """Set every optimizer's rate for the iteration after `iteration` finished ones."""
-        for name, player in self.players.items():
-            factor = self.schedules[name](iteration)
-            for group, base in zip(player.optimizer.param_groups, self.base_lrs[name], strict=True):
-                group["lr"] = base * factor
-
 
 def build(options: TrainOptions) -> Experiment:
     """Build everything but the data, from options that `check` has passed.
@@ -154,8 +142,6 @@ def build(options: TrainOptions) -> Experiment:
         for key, name in NETWORKS.items()
         if name in modules
     }
-    base_lrs = {name: [group["lr"] for group in p.optimizer.param_groups] for name, p in players.items()}
-    schedules = {name: build_schedule(options, rates[0]) for name, rates in base_lrs.items()}
     for term in terms.values():
         term.to(device)
     if processes.rank > 0:
@@ -176,8 +162,6 @@ def build(options: TrainOptions) -> Experiment:
         modules=modules,
         networks=Networks(**{name: player.network for name, player in players.items()}, embed_apart=embed_apart),
         players=players,
-        schedules=schedules,
-        base_lrs=base_lrs,
         guard=FiniteGuard(device, scaled=precision == "16-mixed", processes=processes),
         ema=ema,
         processes=processes,
@@ -211,7 +195,9 @@ def _player(
     runs: Any = torch.compile(module) if is_compiled else module
     network, wrapped = fabric.setup(runs, optimizer, move_to_device=False)
     clip = sharding.clip if is_generator and sharding is not None else partial(clip_gradients, fabric)
-    return Player(name, network, wrapped, terms, partial(clip, options.train.grad_clip))
+    base_lrs = [group["lr"] for group in wrapped.param_groups]
+    schedule = build_schedule(options, base_lrs[0])
+    return Player(name, network, wrapped, terms, partial(clip, options.train.grad_clip), schedule, base_lrs)
 
 
 def _channels_last(options: TrainOptions, device: torch.device, precision: str) -> bool:
