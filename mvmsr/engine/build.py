@@ -128,28 +128,26 @@ def build(options: TrainOptions) -> Experiment:
     placement = (device, precision, channels_last)
     terms = {name: _term(options, name, spec, placement) for name, spec in options.train.terms.items()}
 
-    shared = processes if options.train.shard_generator and isinstance(processes, SeveralProcesses) else None
-    if shared and (found := obstacle(options.compile is True, precision, options.train.optim_g.type)):
-        raise options.error(*found)
+    split_over = _split_over(options, processes, precision)
     for name, module in modules.items():
-        is_split = shared is not None and name == "generator"
+        is_split = split_over is not None and name == "generator"
         # Pieces are contiguous; a split generator's pictures alone are in NHWC.
         modules[name] = _placed(module, device, channels_last and not is_split, processes)
-    sharding = ShardedGenerator(modules["generator"], shared) if shared else None
+    sharding = ShardedGenerator(modules["generator"], split_over) if split_over else None
+
     objectives = terms_by_network(terms)
     players = {
         name: _player(options, key, fabric, modules[name], placement, objectives[name], sharding)
         for key, name in NETWORKS.items()
         if name in modules
     }
-    for term in terms.values():
-        term.to(device)
     if processes.rank > 0:
         # What a network draws in training (dropout) should differ between the parts of a batch.
         torch.manual_seed(mixed_seed(options.manual_seed, processes.rank, 0))
     embed_apart = None
     if compiles_metric_net(options, device, processes):
         embed_apart = compiled_apart(modules["metric_net"], autocast(device, precision))
+
     ema = None
     if options.train.ema_decay > 0:
         ema = sharding.average() if sharding is not None else make_ema(modules["generator"])
@@ -167,6 +165,15 @@ def build(options: TrainOptions) -> Experiment:
         processes=processes,
         sharding=sharding,
     )
+
+
+def _split_over(options: TrainOptions, processes: Processes, precision: str) -> SeveralProcesses | None:
+    """The processes that the generator is split over; None where each holds all of it."""
+    if not options.train.shard_generator or not isinstance(processes, SeveralProcesses):
+        return None
+    if found := obstacle(options.compile is True, precision, options.train.optim_g.type):
+        raise options.error(*found)
+    return processes
 
 
 def _placed(module: nn.Module, device: torch.device, channels_last: bool, processes: Processes) -> nn.Module:
@@ -221,12 +228,13 @@ def build_batches(options: TrainOptions, processes: Processes = ALONE) -> TrainB
 
 
 def _term(options: TrainOptions, name: str, spec: Component, placement: Placement) -> Term:
+    """The loss term of `train.NAME_opt`, on the device."""
     constructor: Any = LOSSES.get(spec.type)
     try:
         if constructor.extractor_spec is not None:
             from mvmsr.engine.extractor import InPrecision, build_extractor
 
-            return constructor(InPrecision(build_extractor(constructor, spec.args), *placement), **spec.args)
-        return constructor(**spec.args)
+            constructor = partial(constructor, InPrecision(build_extractor(constructor, spec.args), *placement))
+        return constructor(**spec.args).to(placement[0])
     except ValueError as error:
         raise options.error(("train", f"{name}_opt"), str(error)) from error
