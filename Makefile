@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test lint clean
 
 help:
-	@echo "make demo      train, benchmark, upscale and report on sample pictures (a minute or two)"
+	@echo "make demo      train, benchmark, upscale and report on sample images (a minute or two)"
 	@echo "make test      the test suite"
 	@echo "make lint      ruff and mypy"
 	@echo "make clean     remove what the demo made"

@@ -52,19 +52,26 @@ class ImageScore:
     pixels: int | None = None
     peak_mib: float | None = None
 
+    def failed(self, error: Exception) -> ImageScore:
+        """The same picture with an error in place of everything measured."""
+        return ImageScore(self.method, self.set, self.image, {}, error=str(error))
+
 
 OnImage = Callable[[ImageScore, "np.ndarray | None"], None]
-_Loaded = Callable[[], tuple[np.ndarray, np.ndarray]]
+_Load = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class _Restored:
-    """A picture between its restoration and its scores; `sr` and `gt` are None after an error and for luma alone."""
+    """A picture between its restoration and its scores.
+
+    Attributes:
+        images: sr and gt, (H, W, 3) uint8; None after an error and under a protocol that makes luma only.
+    """
 
     score: ImageScore
     pair: ImagePair
-    sr: np.ndarray | None = None
-    gt: np.ndarray | None = None
+    images: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def evaluate(
@@ -107,46 +114,34 @@ def evaluate(
     networks = {key: metric for key, metric in metrics.items() if _has_network(metric)}
     parallel = {key: metric for key, metric in metrics.items() if key not in networks}
 
-    def restore(pair: ImagePair, loaded: _Loaded) -> _Restored:
+    def restore(pair: ImagePair, load: _Load) -> _Restored:
         blank = ImageScore(name, image_set.name, pair.name, {})
+        if protocol.luma_first:
+            return _Restored(blank, pair)
         try:
-            if protocol.luma_first:
-                return _Restored(blank, pair)
-            return _restore(method, image_set.name, pair, loaded(), blank, meter)
+            return _restore(method, pair, *load(), blank, meter)
         except _EXPECTED as error:
-            return _Restored(replace(blank, error=str(error)), pair)
+            return _Restored(blank.failed(error), pair)
 
     def score(restored: _Restored) -> ImageScore:
         """By the metrics that may run in any thread."""
-        if restored.score.error is not None:
-            return restored.score
+        if not protocol.luma_first:
+            return _add_scores(restored.score, restored, parallel, protocol)
         try:
-            if protocol.luma_first:
-                return _score_luma(image_set, restored.pair, metrics, protocol, name)
-            assert restored.sr is not None
-            assert restored.gt is not None
-            scores, notes = score_picture(restored.sr, restored.gt, parallel, protocol)
+            return _score_luma(image_set, restored, metrics, protocol)
         except _EXPECTED as error:
-            return ImageScore(name, image_set.name, restored.pair.name, {}, error=str(error))
-        return replace(restored.score, scores=scores, notes=notes)
+            return restored.score.failed(error)
 
-    def finish(restored: _Restored, result: ImageScore) -> None:
-        if networks and result.error is None and restored.sr is not None and restored.gt is not None:
-            try:
-                scores, notes = score_picture(restored.sr, restored.gt, networks, protocol)
-                merged = {**result.scores, **scores}
-                result = replace(result, scores={key: merged[key] for key in metrics}, notes={**result.notes, **notes})
-            except _EXPECTED as error:
-                result = ImageScore(name, image_set.name, result.image, {}, error=str(error))
-        if result.error is not None:
+    beside = getattr(method, "device", torch.device("cpu")).type != "cpu"
+    for restored, scored in in_order(pairs, image_set.load, restore, score, workers, beside):
+        result = _add_scores(scored, restored, networks, protocol)
+        if result.error is None:
+            result = replace(result, scores={key: result.scores[key] for key in metrics})
+        else:
             logger.warning("%s on %s, %s: %s", name, image_set.name, result.image, result.error)
         done[result.image] = result
         if on_image is not None:
-            on_image(result, restored.sr if result.error is None else None)
-
-    beside = getattr(method, "device", torch.device("cpu")).type != "cpu"
-    for restored, result in in_order(pairs, image_set.load, restore, score, workers, beside):
-        finish(restored, result)
+            on_image(result, restored.images[0] if restored.images and result.error is None else None)
     return [done[pair.name] for pair in image_set.pairs]
 
 
@@ -218,16 +213,10 @@ def to_tensor(rgb: np.ndarray) -> Tensor:
 
 
 def _restore(
-    method: Restore,
-    set_name: str,
-    pair: ImagePair,
-    loaded: tuple[np.ndarray, np.ndarray],
-    blank: ImageScore,
-    meter: MemoryMeter | None,
+    method: Restore, pair: ImagePair, lq: np.ndarray, gt: np.ndarray, blank: ImageScore, meter: MemoryMeter | None
 ) -> _Restored:
-    lq, gt = loaded
     if isinstance(method, SavedPictures):
-        return _Restored(blank, pair, read_rgb(method.find(set_name, pair)), gt)
+        return _Restored(blank, pair, (read_rgb(method.find(blank.set, pair)), gt))
     lq_tensor = to_tensor(lq)
     peak = meter.begin(lq.shape[0] * lq.shape[1]) if meter is not None else None
     start = time.perf_counter()
@@ -237,7 +226,20 @@ def _restore(
     measured = replace(
         blank, seconds=seconds, pixels=sr.shape[0] * sr.shape[1], peak_mib=peak() if peak is not None else None
     )
-    return _Restored(measured, pair, sr, gt)
+    return _Restored(measured, pair, (sr, gt))
+
+
+def _add_scores(
+    score: ImageScore, restored: _Restored, metrics: Mapping[str, Metric], protocol: Protocol
+) -> ImageScore:
+    """`score` with the scores of these metrics, too, or with what went wrong."""
+    if score.error is not None or restored.images is None:
+        return score
+    try:
+        scores, notes = score_picture(*restored.images, metrics, protocol)
+    except _EXPECTED as error:
+        return score.failed(error)
+    return replace(score, scores={**score.scores, **scores}, notes={**score.notes, **notes})
 
 
 def _has_network(metric: Metric) -> bool:
@@ -246,12 +248,12 @@ def _has_network(metric: Metric) -> bool:
 
 
 def _score_luma(
-    image_set: ImageSet, pair: ImagePair, metrics: Mapping[str, Metric], protocol: Protocol, name: str
+    image_set: ImageSet, restored: _Restored, metrics: Mapping[str, Metric], protocol: Protocol
 ) -> ImageScore:
     """Bicubic on luma alone: taken from the original, made small, made large, rounded, compared."""
-    _, gt = image_set.load(pair)
+    _, gt = image_set.load(restored.pair)
     # A file with one channel is its own luma in [0, 255]; luma of the same levels as RGB would span [16, 235].
-    is_grey = read_picture(pair.gt).grey
+    is_grey = read_picture(restored.pair.gt).grey
     luma = gt[..., 0].astype(np.float64) if is_grey else rgb_to_y(gt, protocol.round_y)
     start = time.perf_counter()
     sr = imresize(imresize(luma, scale=1 / protocol.scale), scale=protocol.scale)
@@ -267,4 +269,4 @@ def _score_luma(
             scores[key], notes[key] = None, reason
         else:
             scores[key] = metric.compare(*compared, protocol)
-    return ImageScore(name, image_set.name, pair.name, scores, seconds, notes, pixels=sr.size)
+    return replace(restored.score, scores=scores, seconds=seconds, notes=notes, pixels=sr.size)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mvmsr.benchmark.results import Results
 
 
-def not_computed(results: Results) -> list[str]:
-    """The metrics that have no score at all, and why."""
+def not_computed(results: Results, name: Callable[[str], str] = str) -> list[str]:
+    """The metrics that have no score at all, called by `name`, and why."""
+    missing = [entry for entry in results["missing"] if "image" not in entry]
+    return [f"{name(entry['metric'])} was not computed: {entry['why']}" for entry in missing]
+
+
+def left_out(results: Results, name: Callable[[str], str] = str) -> list[str]:
+    """The metrics that have no score on single images, called by `name`, and why."""
+    groups: dict[tuple[str, str, str], dict[str, None]] = {}
+    for entry in results["missing"]:
+        if "image" in entry:
+            cause = entry["why"].partition("; ")[0]  # what follows is the size of this image
+            groups.setdefault((entry["metric"], entry["set"], cause), {})[entry["image"]] = None
     return [
-        f"{entry['metric']} was not computed: {entry['why']}" for entry in results["missing"] if "image" not in entry
+        f"{name(metric)} leaves out {len(images)} of {set_name} "
+        f"({', '.join([*images][:5])}{', ...' if len(images) > 5 else ''}): {cause}"
+        for (metric, set_name, cause), images in groups.items()
     ]
 
 

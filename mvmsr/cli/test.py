@@ -204,18 +204,10 @@ def _report(plan: Plan) -> list[Path]:
 
 def _show_gaps(results: Results, console: Console) -> None:
     """What has no score and why: whole metrics, single pictures, failures."""
-    from mvmsr.benchmark.gaps import failed, not_computed
+    from mvmsr.benchmark.gaps import failed, left_out, not_computed
 
-    left_out: dict[tuple[str, str, str], set[str]] = {}
-    for entry in results["missing"]:
-        if "image" in entry:
-            cause = entry["why"].partition("; ")[0]
-            left_out.setdefault((entry["metric"], entry["set"], cause), set()).add(entry["image"])
-    for text in not_computed(results):
+    for text in (*not_computed(results), *left_out(results)):
         _say(console, text, "yellow")
-    for (metric, set_name, cause), images in left_out.items():
-        named = ", ".join(sorted(images)[:5]) + (", ..." if len(images) > 5 else "")
-        _say(console, f"{metric} leaves out {len(images)} of {set_name} ({named}): {cause}", "yellow")
     for text in failed(results):
         _say(console, text, "red")
 

@@ -26,7 +26,6 @@ from mvmsr.engine.guard import FiniteGuard
 from mvmsr.engine.networks import NETWORKS, build_network, load_pretrained
 from mvmsr.engine.objective import WeightedTerm, terms_by_network
 from mvmsr.engine.optimizers import build_optimizer, build_schedule, clip_gradients
-from mvmsr.engine.schedule import Schedule
 from mvmsr.engine.seeds import mixed_seed
 from mvmsr.engine.sharding import ShardedGenerator, obstacle
 from mvmsr.engine.step import Networks
@@ -50,8 +49,6 @@ class Experiment:
         modules: the networks themselves by name (for states and weights).
         networks: the same networks as Fabric runs them (precision, compilation).
         players: each trained network with its optimizer and objective.
-        schedules: the learning rate's factor by network.
-        base_lrs: the initial learning rates of each network's parameter groups.
         ema: the averaged generator, or None.
         processes: those that share the run.
         sharding: how the generator and its average are split over the processes; None where each holds all of them.
@@ -66,8 +63,6 @@ class Experiment:
     modules: dict[str, nn.Module]
     networks: Networks
     players: dict[str, Player]
-    schedules: dict[str, Schedule]
-    base_lrs: dict[str, list[float]]
     guard: FiniteGuard
     ema: nn.Module | None
     iteration: int = 0
@@ -110,13 +105,6 @@ class Experiment:
         finally:
             self.whole = None
 
-    def set_learning_rates(self, iteration: int) -> None:
-        """Set every optimizer's rate for the iteration after `iteration` finished ones."""
-        for name, player in self.players.items():
-            factor = self.schedules[name](iteration)
-            for group, base in zip(player.optimizer.param_groups, self.base_lrs[name], strict=True):
-                group["lr"] = base * factor
-
 
 def build(options: TrainOptions) -> Experiment:
     """Build everything but the data, from options that `check` has passed.
@@ -141,30 +129,26 @@ def build(options: TrainOptions) -> Experiment:
     placement = (device, precision, channels_last)
     terms = {name: _term(options, name, spec, placement) for name, spec in options.train.terms.items()}
 
-    shared = processes if options.train.shard_generator and isinstance(processes, SeveralProcesses) else None
-    if shared and (found := obstacle(options.compile is True, precision, options.train.optim_g.type)):
-        raise options.error(*found)
+    split_over = _split_over(options, processes, precision)
     for name, module in modules.items():
-        is_split = shared is not None and name == "generator"
+        is_split = split_over is not None and name == "generator"
         # Pieces are contiguous; a split generator's pictures alone are in NHWC.
         modules[name] = _placed(module, device, channels_last and not is_split, processes)
-    sharding = ShardedGenerator(modules["generator"], shared) if shared else None
+    sharding = ShardedGenerator(modules["generator"], split_over) if split_over else None
+
     objectives = terms_by_network(terms)
     players = {
         name: _player(options, key, fabric, modules[name], placement, objectives[name], sharding)
         for key, name in NETWORKS.items()
         if name in modules
     }
-    base_lrs = {name: [group["lr"] for group in p.optimizer.param_groups] for name, p in players.items()}
-    schedules = {name: build_schedule(options, rates[0]) for name, rates in base_lrs.items()}
-    for term in terms.values():
-        term.to(device)
     if processes.rank > 0:
         # What a network draws in training (dropout) should differ between the parts of a batch.
         torch.manual_seed(mixed_seed(options.manual_seed, processes.rank, 0))
     embed_apart = None
     if compiles_metric_net(options, device, processes):
         embed_apart = compiled_apart(modules["metric_net"], autocast(device, precision))
+
     ema = None
     if options.train.ema_decay > 0:
         ema = sharding.average() if sharding is not None else make_ema(modules["generator"])
@@ -177,13 +161,20 @@ def build(options: TrainOptions) -> Experiment:
         modules=modules,
         networks=Networks(**{name: player.network for name, player in players.items()}, embed_apart=embed_apart),
         players=players,
-        schedules=schedules,
-        base_lrs=base_lrs,
         guard=FiniteGuard(device, scaled=precision == "16-mixed", processes=processes),
         ema=ema,
         processes=processes,
         sharding=sharding,
     )
+
+
+def _split_over(options: TrainOptions, processes: Processes, precision: str) -> SeveralProcesses | None:
+    """The processes that the generator is split over; None where each holds all of it."""
+    if not options.train.shard_generator or not isinstance(processes, SeveralProcesses):
+        return None
+    if found := obstacle(options.compile is True, precision, options.train.optim_g.type):
+        raise options.error(*found)
+    return processes
 
 
 def _placed(module: nn.Module, device: torch.device, channels_last: bool, processes: Processes) -> nn.Module:
@@ -212,7 +203,9 @@ def _player(
     runs: Any = torch.compile(module) if is_compiled else module
     network, wrapped = fabric.setup(runs, optimizer, move_to_device=False)
     clip = sharding.clip if is_generator and sharding is not None else partial(clip_gradients, fabric)
-    return Player(name, network, wrapped, terms, partial(clip, options.train.grad_clip))
+    base_lrs = [group["lr"] for group in wrapped.param_groups]
+    schedule = build_schedule(options, base_lrs[0])
+    return Player(name, network, wrapped, terms, partial(clip, options.train.grad_clip), schedule, base_lrs)
 
 
 def _channels_last(options: TrainOptions, device: torch.device, precision: str) -> bool:
@@ -240,12 +233,13 @@ def build_batches(options: TrainOptions, processes: Processes = ALONE) -> TrainB
 
 
 def _term(options: TrainOptions, name: str, spec: Component, placement: Placement) -> Term:
+    """The loss term of `train.NAME_opt`, on the device."""
     constructor: Any = LOSSES.get(spec.type)
     try:
         if constructor.extractor_spec is not None:
             from mvmsr.engine.extractor import InPrecision, build_extractor
 
-            return constructor(InPrecision(build_extractor(constructor, spec.args), *placement), **spec.args)
-        return constructor(**spec.args)
+            constructor = partial(constructor, InPrecision(build_extractor(constructor, spec.args), *placement))
+        return constructor(**spec.args).to(placement[0])
     except ValueError as error:
         raise options.error(("train", f"{name}_opt"), str(error)) from error

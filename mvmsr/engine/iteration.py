@@ -44,7 +44,6 @@ def run_iteration(experiment: Experiment, parts: Sequence[Images]) -> tuple[Valu
         NonFiniteLossError: before the network concerned is changed.
     """
     options = experiment.options.train
-    experiment.set_learning_rates(experiment.iteration)
     iteration = experiment.iteration + 1
     shared = options.update == "simultaneous"
     seed = experiment.options.manual_seed
@@ -54,6 +53,8 @@ def run_iteration(experiment: Experiment, parts: Sequence[Images]) -> tuple[Valu
     ]
 
     players = experiment.players
+    for player in players.values():
+        player.set_learning_rates(experiment.iteration)
     generator = players["generator"]
     critics = [player for player in players.values() if player is not generator]
     terms = generator_terms(experiment, iteration)

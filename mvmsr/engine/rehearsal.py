@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -38,34 +41,39 @@ def rehearse(experiment: Experiment) -> None:
         torch.rand(count, 3, size, size, device=experiment.device),
         ("random",) * count,
     )
-    buffers = [(b, b.clone()) for module in experiment.modules.values() for b in module.buffers()]
-    random_state = torch.get_rng_state()
-    processes = experiment.processes
     watched = {
         name: _Watched(options, key, experiment.modules[name], size)
         for key, name in NETWORKS.items()
         if name in experiment.modules
     }
+    processes = experiment.processes
     step = Step(Networks(**watched), images, (0, 0, 0), shared=False, processes=processes)
+    with torch.no_grad(), _put_back(experiment.modules.values()):
+        for name, player in experiment.players.items():
+            view = step.generator_view() if name == "generator" else step.critic_view()
+            for term in player.terms:
+                try:
+                    evaluate_terms([term], view, processes.size)
+                except OptionsError:
+                    raise
+                except Exception as error:  # losses and networks of others may raise anything
+                    if count * processes.size == 1 and _needs_two(error):
+                        raise _too_few(options, f"train.{term.name}_opt", error) from error
+                    message = f"the objective of the {name} fails on patches of {size} pixels: {why(error)}"
+                    raise options.error(("train", f"{term.name}_opt"), message) from error
+
+
+@contextmanager
+def _put_back(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Buffers (running statistics) and the random state are afterwards what they were."""
+    buffers = [(b, b.clone()) for module in modules for b in module.buffers()]
+    random_state = torch.get_rng_state()
     try:
-        with torch.no_grad():
-            for name, player in experiment.players.items():
-                view = step.generator_view() if name == "generator" else step.critic_view()
-                for term in player.terms:
-                    try:
-                        evaluate_terms([term], view, processes.size)
-                    except OptionsError:
-                        raise
-                    except Exception as error:  # losses and networks of others may raise anything
-                        if count * processes.size == 1 and _needs_two(error):
-                            raise _too_few(options, f"train.{term.name}_opt", error) from error
-                        message = f"the objective of the {name} fails on patches of {size} pixels: {why(error)}"
-                        raise options.error(("train", f"{term.name}_opt"), message) from error
+        yield
     finally:
         torch.set_rng_state(random_state)
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
 
 class _Watched(nn.Module):

@@ -7,9 +7,8 @@ has a view of its own, which runs the metric network and the discriminator again
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +61,7 @@ class View:
         networks: the networks.
         images: the batch.
         sr: the generator's output, attached to its graph or not, as the update needs it.
-        shuffle: makes the step's two permutations of range(N), the same ones in every view and process.
+        permutations: two of range(N), the same ones in every view and process.
         observed: where embeddings are left, detached, for statistics.
         processes: those that share the batch. Embeddings, logits and permutations are those of the whole batch, `lq`,
             `gt` and `sr` the pictures of this process.
@@ -73,15 +72,15 @@ class View:
         networks: Networks,
         images: Images,
         sr: Tensor,
-        shuffle: Callable[[], tuple[Tensor, Tensor]],
+        permutations: tuple[Tensor, Tensor],
         observed: dict[str, Tensor],
         processes: Processes = ALONE,
     ) -> None:
         self._processes = processes
         self._gathered: dict[str, Tensor] = {}
         self.lq, self.gt, self.sr = images.lq, images.gt, sr
+        self.positive_index, self.negative_index = permutations
         self._networks = networks
-        self._shuffle = shuffle
         self._observed = observed
 
     def __getitem__(self, name: str) -> Tensor:
@@ -137,20 +136,6 @@ class View:
     def sr_logits(self) -> Tensor:
         """The discriminator's judgement of `sr`; apart from `gt`, so that its batch norm sees one kind at a time."""
         return self._processes.gather(_full(_present(self._networks.discriminator)(self.sr)))
-
-    @cached_property
-    def _permutations(self) -> tuple[Tensor, Tensor]:
-        return self._shuffle()
-
-    @property
-    def positive_index(self) -> Tensor:
-        """A random permutation of range(N)."""
-        return self._permutations[0]
-
-    @property
-    def negative_index(self) -> Tensor:
-        """Another random permutation of range(N)."""
-        return self._permutations[1]
 
 
 class GeneratorsView:
@@ -232,12 +217,15 @@ class Step:
             return self._one_view
         return self._view(self.sr.detach())
 
-    def _view(self, sr: Tensor) -> View:
-        # Not a method of the step: the two would hold each other, and their graphs stay in memory until Python's
-        # collector of cycles comes by, which doubles what a run takes.
+    @cached_property
+    def _permutations(self) -> tuple[Tensor, Tensor]:
         count = len(self.images.gt) * self.processes.size
-        shuffle = partial(two_permutations, self._seed, count, self.images.gt.device)
-        return View(self.networks, self.images, sr, shuffle, self.observed, self.processes)
+        return two_permutations(self._seed, count, self.images.gt.device)
+
+    def _view(self, sr: Tensor) -> View:
+        # A view does not know its step: the two would hold each other, and their graphs stay in memory until Python's
+        # collector of cycles comes by, which doubles what a run takes.
+        return View(self.networks, self.images, sr, self._permutations, self.observed, self.processes)
 
     def release(self) -> None:
         """Let go of all graphs: the generator's update has used up its own, and with `simultaneous` all are done."""

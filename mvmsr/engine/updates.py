@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from mvmsr.engine.guard import GRADIENT_NORM
 from mvmsr.engine.objective import WeightedTerm, evaluate_terms
+from mvmsr.engine.schedule import Schedule
 from mvmsr.engine.step import Step
 
 Backward = Callable[..., None]
@@ -35,6 +36,8 @@ class Player:
     Args:
         name: generator, discriminator or metric_net.
         clip: `clip(network, optimizer) -> gradient norm` after unscaling, clipped where the options ask for it.
+        schedule: the learning rates' factor.
+        base_lrs: the initial learning rates of the optimizer's parameter groups.
     """
 
     name: str
@@ -42,11 +45,19 @@ class Player:
     optimizer: Optimizer
     terms: list[WeightedTerm]
     clip: Callable[[nn.Module, Optimizer], Tensor]
+    schedule: Schedule
+    base_lrs: list[float]
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that its optimizer steps."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def set_learning_rates(self, iteration: int) -> None:
+        """Set the optimizer's rates for the iteration after `iteration` finished ones."""
+        factor = self.schedule(iteration)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * factor
 
 
 @contextmanager

@@ -118,41 +118,6 @@ def _check_rows(gt_embeddings: Tensor, sr_embeddings: Tensor) -> int:
     return len(gt_embeddings)
 
 
-def directed_triplet_loss(
-    gt_embeddings: Tensor,
-    sr_embeddings: Tensor,
-    positive_index: Tensor,
-    negative_index: Tensor,
-    margin: float = 1.0,
-    direction_weight: float = 0.01,
-    cos_reduce: CosReduce = "per_sample",
-    hinge: Hinge = "relu",
-) -> Tensor:
-    """Mean over the batch of hinge(||a - p||^2 - ||a - n||^2 + margin - direction_weight * cos(n - a, p - a)).
-
-    >>> gt, sr = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [3.0]])
-    >>> swap, keep = torch.tensor([1, 0]), torch.tensor([0, 1])
-    >>> directed_triplet_loss(gt, sr, swap, keep, direction_weight=0.5)  # relu(1 - .25 + 1 - .5), relu(1 - 4 + 1 + .5)
-    tensor(0.6250)
-
-    Args:
-        gt_embeddings, sr_embeddings: (N, D), N >= 2; anchors and positives are gt's, negatives sr's.
-        positive_index, negative_index: permutations of range(N), int64 (N,).
-        margin: in squared units of the embeddings.
-        direction_weight: gamma of equation (2).
-        cos_reduce: "per_sample" is the paper's equation. "batch_sum" is the released code: while every hinge is active
-            its regulariser has N times the gradient.
-        hinge: "relu", or "softplus", which never stops pushing.
-
-    Raises:
-        ValueError: see `triplet_margins`; unknown hinge.
-    """
-    margins, _ = triplet_margins(
-        gt_embeddings, sr_embeddings, positive_index, negative_index, margin, direction_weight, cos_reduce
-    )
-    return _mean_hinge(margins, hinge)
-
-
 def _mean_hinge(margins: Tensor, hinge: Hinge) -> Tensor:
     one_of("hinge", hinge, get_args(Hinge))
     return (F.relu(margins) if hinge == "relu" else F.softplus(margins)).mean()
@@ -160,14 +125,24 @@ def _mean_hinge(margins: Tensor, hinge: Hinge) -> Tensor:
 
 @LOSSES.register()
 class DirectedTripletLoss(Term):
-    """L_apn, equation (2): the metric network's triplet loss with a direction regulariser; see `directed_triplet_loss`.
+    """L_apn, equation (2): the metric network's triplet loss with a direction regulariser.
+
+    The mean of hinge(||a - p||^2 - ||a - n||^2 + margin - direction_weight * cos(n - a, p - a)), where anchors a and
+    positives p are gt's embeddings and negatives n sr's.
+
+    >>> gt, sr = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [3.0]])
+    >>> swap, keep = torch.tensor([1, 0]), torch.tensor([0, 1])
+    >>> loss = DirectedTripletLoss(direction_weight=0.5, triplets="shuffle")
+    >>> loss(gt, sr, swap, keep)  # relu(1 - .25 + 1 - .5), relu(1 - 4 + 1 + .5)
+    tensor(0.6250)
 
     Args:
         loss_weight: factor in the metric network's objective.
         margin: in squared units of the embeddings (the paper does not say; 1 in the released code).
         direction_weight: gamma; 1e-2 in the paper.
-        cos_reduce: "per_sample" (the default) or "batch_sum".
-        hinge: "relu" (the default) or "softplus".
+        cos_reduce: "per_sample" (the default), the paper's equation, or "batch_sum", the released code: while every
+            hinge is active its regulariser has N times the gradient.
+        hinge: "relu" (the default), or "softplus", which never stops pushing.
         triplets: "all" (the default) takes every triplet of the batch whose positive is another picture: the N
             embeddings are computed anyway, and N * (N - 1) * N hinges cost nothing beside them. "shuffle" makes one
             triplet of every anchor, by random permutations, as in the released code (the paper does not say), and

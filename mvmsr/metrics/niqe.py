@@ -146,19 +146,6 @@ def _shape_table() -> tuple[np.ndarray, np.ndarray]:
     return shapes, gamma(2 / shapes) ** 2 / (gamma(1 / shapes) * gamma(3 / shapes))
 
 
-def fit_aggd(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Asymmetric generalised Gaussians fitted by moments: shape, left scale and right scale of every row.
-
-    Args:
-        values: (B, n).
-
-    Returns:
-        Three arrays (B,). Rows without negative or without positive values get nan scales and shape 0.2, as MATLAB's
-        `min` over nan takes the first entry.
-    """
-    return _fit(_moments(values), values.shape[1])
-
-
 def _moments(values: np.ndarray) -> np.ndarray:
     """(B, n) -> (B, 5): how many are negative and positive, the sums of their squares, the sum of all magnitudes."""
     positive = np.maximum(values, 0)
@@ -176,7 +163,11 @@ def _moments(values: np.ndarray) -> np.ndarray:
 
 
 def _fit(moments: np.ndarray, values_per_row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shape, left scale and right scale from `_moments`, as `fit_aggd` gives them."""
+    """Asymmetric generalised Gaussians fitted by `_moments` (B, 5): shape, left and right scale, (B,) each.
+
+    Rows without negative or without positive values get nan scales and shape 0.2, as MATLAB's `min` over nan takes the
+    first entry.
+    """
     from scipy.special import gamma
 
     shapes, ratios = _shape_table()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from mvmsr.benchmark.gaps import failed
+from mvmsr.benchmark.gaps import failed, left_out, not_computed
 from mvmsr.benchmark.results import Results
 from mvmsr.benchmark.table import Cell, grids, metric_name, pictures_of
 from mvmsr.report.benchmark_pictures import set_names
@@ -112,19 +112,7 @@ def cost_rows(results: Results) -> list[tuple[int, str, tuple[str, ...]]]:
 
 def gaps(results: Results) -> list[str]:
     """What has no score, and why: whole metrics, single pictures, failures."""
-    found = [
-        f"{metric_name(entry['metric'])} was not computed: {entry['why']}"
-        for entry in results["missing"]
-        if "image" not in entry
-    ]
-    left_out: dict[tuple[str, str, str], dict[str, None]] = {}
-    for entry in results["missing"]:
-        if "image" in entry:
-            left_out.setdefault((entry["metric"], entry["set"], entry["why"]), {})[entry["image"]] = None
-    for (metric, set_name, why), images in left_out.items():
-        shown = ", ".join([*images][:5]) + (", ..." if len(images) > 5 else "")
-        found.append(f"{metric_name(metric)} leaves out {len(images)} of {set_name} ({shown}): {why}")
-    return [*found, *failed(results)]
+    return [*not_computed(results, metric_name), *left_out(results, metric_name), *failed(results)]
 
 
 def origins(results: Results) -> list[tuple[str, tuple[str, ...]]]:

@@ -81,6 +81,3 @@ class Desk:
             watch.stop("This page is being closed.")
         if self._at_work.acquire(timeout=seconds):
             self._at_work.release()
-
-
-__all__ = ["Desk", "Finished", "Refused", "Stopped"]

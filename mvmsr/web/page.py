@@ -7,10 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from mvmsr.web.desk import Desk, Refused, Stopped
+from mvmsr.web.desk import Desk
 from mvmsr.web.job import FORMATS, SCALES, Order, size_within
+from mvmsr.web.limits import Refused
+from mvmsr.web.watch import Stopped
 
 _SHOWN_SECONDS = 20
+_QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 _MONO = ["ui-monospace", "Consolas", "monospace"]
 _SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
@@ -25,51 +28,7 @@ def theme() -> Any:
 
 def build(desk: Desk) -> gr.Blocks:
     """The page on which a desk's visitors place their orders."""
-    limits, names = desk.limits, desk.shelf.names
-
-    def look(uploaded: str | None, scale: int) -> str:
-        if uploaded is None:
-            return ""
-        path = Path(uploaded)
-        try:
-            height, width = size_within(path, scale, limits)
-        except ValueError as error:
-            return f"⚠️ {_plain(_said(error, path))}"
-        return f"{_plain(path.name)}: {_size(width, height)} becomes {_size(width * scale, height * scale)}."
-
-    def enlarge(
-        uploaded: str | None,
-        model: str,
-        scale: int,
-        format_: str,
-        quality: int,
-        request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  # gradio finds it by this default
-    ) -> tuple[tuple[str, str], Any, str]:
-        if uploaded is None:
-            raise gr.Error("Choose an image first.", duration=_SHOWN_SECONDS, print_exception=False)
-        visitor = str(request.session_hash)
-        progress(0, desc="Enlarging")
-        try:
-            order = Order(Path(uploaded), model, int(scale), format_, int(quality))
-            finished = desk.serve(visitor, order, lambda part: progress(part, desc="Enlarging"))
-        except Stopped as stopped:
-            raise gr.Error(str(stopped), duration=_SHOWN_SECONDS, print_exception=False, title="Stopped") from stopped
-        except Refused as refused:
-            raise gr.Error(str(refused), duration=_SHOWN_SECONDS, print_exception=False, title="Not done") from refused
-        done = finished.done
-        told = f"{_size(done.width, done.height)} pixels in {finished.seconds:.1f} s. " + " ".join(done.notes)
-        label = f"Download {format_} ({_amount(done.file.stat().st_size)})"
-        download = gr.DownloadButton(label, value=str(done.file), interactive=True)
-        return (str(done.before), str(done.after)), download, told
-
-    def stop(request: gr.Request) -> str:
-        desk.call_off(str(request.session_hash))
-        return "Stopped."
-
-    def leave(request: gr.Request) -> None:
-        desk.call_off(str(request.session_hash))
-
+    actions, limits, names = _Actions(desk), desk.limits, desk.shelf.names
     with gr.Blocks(title="mvmsr", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown(
             "# Enlarge an image\n"
@@ -103,17 +62,10 @@ def build(desk: Desk) -> gr.Blocks:
                 told = gr.Markdown(elem_id="told")
                 download = gr.DownloadButton("Download", interactive=False, elem_id="download")
         for changes in (upload.change, scale.change):
-            changes(look, [upload, scale], about, queue=False, show_progress="hidden", api_visibility="private")
-        format_.change(
-            lambda chosen: gr.Slider(visible=chosen != "PNG"),
-            format_,
-            quality,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+            changes(actions.look, [upload, scale], about, **_QUIETLY)
+        format_.change(lambda chosen: gr.Slider(visible=chosen != "PNG"), format_, quality, **_QUIETLY)
         running = go.click(
-            enlarge,
+            actions.enlarge,
             [upload, model, scale, format_, quality],
             [compared, download, told],
             api_name="enlarge",
@@ -121,9 +73,63 @@ def build(desk: Desk) -> gr.Blocks:
             show_progress_on=compared,
             scroll_to_output=True,
         )
-        halt.click(stop, None, told, queue=False, cancels=running, show_progress="hidden", api_visibility="private")
-        page.unload(leave)
+        halt.click(actions.stop, None, told, cancels=running, **_QUIETLY)
+        page.unload(actions.leave)
     return page
+
+
+class _Actions:
+    """What the page does when a visitor uses its controls."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def look(self, uploaded: str | None, scale: int) -> str:
+        """What is said of a chosen file."""
+        if uploaded is None:
+            return ""
+        path = Path(uploaded)
+        try:
+            height, width = size_within(path, scale, self.desk.limits)
+        except ValueError as error:
+            return f"⚠️ {_plain(_said(error, path))}"
+        return f"{_plain(path.name)}: {_size(width, height)} becomes {_size(width * scale, height * scale)}."
+
+    def enlarge(
+        self,
+        uploaded: str | None,
+        model: str,
+        scale: int,
+        format_: str,
+        quality: int,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  # gradio finds it by this default
+    ) -> tuple[tuple[str, str], Any, str]:
+        """Both previews, the button for the download, and what is said below them."""
+        if uploaded is None:
+            raise gr.Error("Choose an image first.", duration=_SHOWN_SECONDS, print_exception=False)
+        visitor = str(request.session_hash)
+        progress(0, desc="Enlarging")
+        try:
+            order = Order(Path(uploaded), model, int(scale), format_, int(quality))
+            finished = self.desk.serve(visitor, order, lambda part: progress(part, desc="Enlarging"))
+        except (Stopped, Refused) as error:
+            title = "Stopped" if isinstance(error, Stopped) else "Not done"
+            raise gr.Error(str(error), duration=_SHOWN_SECONDS, print_exception=False, title=title) from error
+        done = finished.done
+        told = f"{_size(done.width, done.height)} pixels in {finished.seconds:.1f} s. " + " ".join(done.notes)
+        label = f"Download {format_} ({_amount(done.file.stat().st_size)})"
+        download = gr.DownloadButton(label, value=str(done.file), interactive=True)
+        return (str(done.before), str(done.after)), download, told
+
+    def stop(self, request: gr.Request) -> str:
+        """Call off this visitor's work."""
+        self.desk.call_off(str(request.session_hash))
+        return "Stopped."
+
+    def leave(self, request: gr.Request) -> None:
+        """As `stop`, without a word: nobody reads it."""
+        self.desk.call_off(str(request.session_hash))
 
 
 def _said(error: ValueError, path: Path) -> str:

@@ -20,7 +20,7 @@ from mvmsr.engine.loop import train
 from mvmsr.engine.objective import WeightedTerm
 from mvmsr.engine.validation_round import familiar_batches
 from mvmsr.losses.geometry import health
-from mvmsr.losses.triplet import directed_triplet_loss
+from mvmsr.losses.triplet import DirectedTripletLoss
 
 
 def test_patches_are_where_the_pictures_are(pictures: Path) -> None:
@@ -66,7 +66,7 @@ def test_values_are_those_of_the_networks_in_evaluation_mode(tmp_path: Path, pic
     torch.testing.assert_close(sr_embeddings, expected_sr)
     shuffle = torch.Generator().manual_seed(0)
     groups = [
-        directed_triplet_loss(gt, sr, *(torch.randperm(len(gt), generator=shuffle) for _ in range(2)))
+        DirectedTripletLoss(triplets="shuffle")(gt, sr, *(torch.randperm(len(gt), generator=shuffle) for _ in range(2)))
         for gt, sr in zip(expected_gt.split(32), expected_sr.split(32), strict=True)
     ]
     assert values["triplet"] == pytest.approx(float(torch.stack(groups).mean()), rel=1e-4)

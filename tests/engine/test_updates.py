@@ -323,7 +323,8 @@ def test_warm_up_and_the_length_of_the_run_reach_the_learning_rates(make: Make) 
     experiment = make("GM", {"train.warmup_iter": 2, "train.total_iter": 8, "train.optim_m.lr": 0.5})
     rates = []
     for iteration in (0, 1, 4, 8):
-        experiment.set_learning_rates(iteration)
+        for player in experiment.players.values():
+            player.set_learning_rates(iteration)
         rates.append([player.optimizer.param_groups[0]["lr"] for player in experiment.players.values()])
     factors = [0.5, 0.5 + 0.5 * math.cos(math.pi / 8), 0.5, 0.0]
     assert rates == [pytest.approx([1e-3 * factor, 0.5 * factor]) for factor in factors]
