@@ -11,7 +11,7 @@ import pytest
 
 from mvmsr.config import OptionsError, load
 from mvmsr.config.load import validate
-from mvmsr.config.yaml_source import Source
+from mvmsr.config.yaml_source import Source, read_yaml, write_yaml
 
 FOLDER = Path(__file__).parent / "basicsr_options"
 FILES = {name: FOLDER / f"train_{name}_x4.yml" for name in ("MSRResNet", "MSRGAN", "ESRGAN")}
@@ -174,10 +174,29 @@ def test_a_file_without_validation_has_none():
 
 REFUSED = [
     (
-        {"model_type": "RealESRGANModel"},
+        {"model_type": "RealESRGANModel", "gt_size": 256, "l1_gt_usm": True},
         "model_type",
-        ["'RealESRGANModel' is not supported. SRGANModel with", "DegradedImageDataset", "SRModel, SRGANModel"],
+        ["is for RealESRGANDataset, got 'PairedImageDataset'; to train on pairs, take SRGANModel with"],
     ),
+    (
+        {
+            "model_type": "RealESRNetModel",
+            "high_order_degradation": False,
+            "datasets": {"train": {"dataroot_gt": "a", "type": "RealESRGANDataset"}},
+        },
+        "model_type",
+        ["is for RealESRGANDataset", "take SRModel with PairedImageDataset"],
+    ),
+    (
+        {
+            "model_type": "RealESRNetModel",
+            "gt_size": 128,
+            "datasets": {"train": {"dataroot_gt": "a", "type": "RealESRGANDataset", "gt_size": 256}},
+        },
+        "gt_size",
+        ["is 128, but 256 in datasets.train; keep one of them"],
+    ),
+    ({"model_type": "RealESRGANmodel"}, "model_type", ["mean 'RealESRGANModel'?"]),
     ({"model_type": "SRGANmodel"}, "model_type", ["Did you mean 'SRGANModel'?"]),
     ({"path": {"resume_state": "a.state"}}, "path.resume_state", [".state files cannot be", "--auto-resume"]),
     ({"path": {"models": "x"}}, "path.models", ["is unknown", "pretrain_network_g"]),
@@ -224,6 +243,111 @@ def test_what_we_do_otherwise_is_refused(values, key, parts, caplog):
     assert problem.key == key
     for part in parts:
         assert part in problem.message
+
+
+# -- Real-ESRGAN's files -----------------------------------------------------------------------------------------
+
+REALESRGAN = FOLDER / "train_RealESRGAN_x4.yml"
+ITS_TOP_LEVEL = {"resize_prob", "jpeg_range", "second_blur_prob", "resize_range2", "gray_noise_prob2", "gt_size"}
+
+
+def realesrnet(path: Path) -> Path:
+    """Real-ESRGAN's file of its first stage, which has neither discriminator nor perceptual loss."""
+    values, _ = read_yaml(REALESRGAN)
+    for key in ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm", "network_d"):
+        del values[key]
+    for key in ("optim_d", "perceptual_opt", "gan_opt", "net_d_iters", "net_d_init_iters"):
+        del values["train"][key]
+    path.write_text(write_yaml({**values, "model_type": "RealESRNetModel", "gt_usm": True}))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["net", "gan"])
+def test_real_esrgans_keys_go_to_its_data_set(kind, tmp_path, caplog):
+    from mvmsr.data.second_order import SecondOrder, second_order
+
+    path = REALESRGAN if kind == "gan" else realesrnet(tmp_path / "net.yml")
+    with caplog.at_level(logging.INFO, logger="mvmsr"):
+        options = load(path, ["gray_noise_prob2=0.3"])
+    train = options.datasets.train
+    assert (train.type, train.gt_size, train.batch_size_per_gpu) == ("RealESRGANDataset", 64, 2)
+    assert train.args["meta_info_file"] == "datasets/DF2K/meta_info/meta_info_DF2Kmultiscale+OST_sub.txt"
+    assert set(train.args) >= ITS_TOP_LEVEL
+    assert train.args["gt_usm"] is True
+    assert second_order(train.args).second.gray_noise_prob == 0.3
+    assert second_order({**train.args, "gray_noise_prob2": 0.4}) == SecondOrder()
+    ignored, *said = sorted((record.getMessage() for record in caplog.records), key=lambda m: "ignored" not in m)
+    assert "queue_size" in ignored
+    if kind == "net":
+        assert not said
+        return
+    (mixed,) = said
+    assert mixed.startswith("l1_gt_usm: true, percep_gt_usm: true, gan_gt_usm: false: here all loss terms, the disc")
+    assert "see the same ground truth, sharpened as l1_gt_usm says" in mixed
+
+
+@pytest.mark.parametrize(
+    ("l1", "percep", "gan", "warned", "sharpened"),
+    [
+        (True, True, True, False, True),
+        (None, None, None, False, True),
+        (False, True, True, True, False),
+        (True, False, True, True, True),
+        (False, False, False, True, False),
+    ],
+)
+def test_one_ground_truth_is_for_all(l1, percep, gan, warned, sharpened, caplog):
+    usm = {"l1_gt_usm": l1, "percep_gt_usm": percep, "gan_gt_usm": gan}
+    dataset = {"dataroot_gt": "a", "type": "RealESRGANDataset"}
+    options = translated(model_type="RealESRGANModel", datasets={"train": dataset}, **usm)
+    assert options.datasets.train.args["gt_usm"] is sharpened
+    assert bool(caplog.records) is warned
+    assert ("plain as l1_gt_usm says" in caplog.text) == (warned and not sharpened)
+
+
+def test_a_moved_key_is_named_with_its_line():
+    from mvmsr.engine.check import check
+
+    line = REALESRGAN.read_text().splitlines().index("resize_range2: [0.3, 1.2]") + 1
+    assert load(REALESRGAN).problem(("datasets", "train", "resize_range2"), "").where == f"{REALESRGAN}:{line}"
+    dataset = {"dataroot_gt": "a", "type": "RealESRGANDataset"}
+    wrong = translated(model_type="RealESRNetModel", datasets={"train": dataset}, jpeg_range=(90, 30))
+    with pytest.raises(OptionsError, match=r"datasets\.train\.jpeg_range: jpeg_range must be"):
+        check(wrong)
+
+
+def test_a_loss_that_real_esrgan_does_use_is_not_ignored():
+    dataset = {"dataroot_gt": "a", "type": "RealESRGANDataset"}
+    train = {"ldl_opt": {"type": "LDLLoss"}}
+    options = translated(model_type="RealESRGANModel", datasets={"train": dataset}, train=train)
+    assert list(options.train.terms) == ["pixel", "ldl"]
+
+
+@needs_basicsr
+@pytest.mark.parametrize("kind", ["net", "gan"])
+def test_real_esrgans_files_train(kind, pictures, tmp_path):
+    from typer.testing import CliRunner
+
+    from mvmsr.cli import app
+    from mvmsr.engine.loop import train
+
+    path = REALESRGAN if kind == "gan" else realesrnet(tmp_path / "net.yml")
+    changes = [
+        *(f"datasets.train.dataroot_gt={pictures / 'gt'}", f"datasets.train.meta_info={pictures / 'meta.txt'}"),
+        *(f"datasets.train.cache_dir={tmp_path / 'cache'}", f"path.experiments_root={tmp_path / 'runs'}"),
+        *("train.total_iter=10", "device=cpu", "logger.print_freq=5", "logger.use_tb_logger=false"),
+    ]
+    if kind == "gan":
+        changes.append("train.perceptual_opt=null")
+    sets = [part for change in changes for part in ("--set", change)]
+    dry = CliRunner().invoke(app, ["train", "-opt", str(path), "--dry-run", *sets], env={"COLUMNS": "200"})
+    assert dry.exit_code == 0, dry.output
+    assert "Options are valid" in dry.output
+    run = train(load(path, changes))
+    last = json.loads(run.stats.read_text().splitlines()[-1])
+    assert last["iter"] == 10
+    assert ("loss_d/gan" in last) == (kind == "gan")
+    assert load(run.root / "options.yml").datasets.train == load(path, changes).datasets.train
 
 
 # -- Training, with everything made small ------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
     from mvmsr.data.packing import audit
 
     spec = options.datasets.train
-    if spec.type not in ("PairedImageDataset", "DegradedImageDataset"):
+    if spec.type not in ("PairedImageDataset", "DegradedImageDataset", "RealESRGANDataset"):
         yield Finding("Data", "training images", State.note, f"not looked at: {spec.type} is not one of ours")
         return
     try:
@@ -65,11 +65,13 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
 def _training_pairs(options: TrainOptions, data_root: Path | None) -> list[ImagePair]:
     from mvmsr.data.layouts import resolve_dataroot
     from mvmsr.data.paired_dataset import as_list, find_training_pairs
+    from mvmsr.registry import DATASETS
 
     args = options.datasets.train.args
+    gt_only = getattr(DATASETS.get(options.datasets.train.type), "gt_only", False)
     roots = [resolve_dataroot(root, data_root) for root in as_list(args.get("dataroot_gt") or [])]
     template, meta = args.get("filename_tmpl", "{}"), args.get("meta_info_file")
-    return find_training_pairs(roots, args.get("dataroot_lq"), options.scale, template, meta, data_root)
+    return find_training_pairs(roots, args.get("dataroot_lq"), options.scale, template, meta, data_root, gt_only)
 
 
 def _likenesses(pairs: Sequence[ImagePair], options: TrainOptions, data_root: Path | None) -> Iterator[Finding]:

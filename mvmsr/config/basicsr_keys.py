@@ -1,6 +1,7 @@
 """BasicSR 1.4 options files run unchanged: its keys are translated, or listed once as ignored.
 
-Covers SRModel, SRGANModel, ESRGANModel and SwinIRModel (whose padding is done for any model) with PairedImageDataset.
+Covers SRModel, SRGANModel, ESRGANModel and SwinIRModel (whose padding is done for any model) with PairedImageDataset,
+and Real-ESRGAN's models (see `realesrgan_keys`).
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ import logging
 from typing import Any
 
 from mvmsr.config.errors import Problem
+from mvmsr.config.realesrgan_keys import GAN, NET, translate_realesrgan
 from mvmsr.config.yaml_source import Keys, Source, shown
 from mvmsr.registry import did_you_mean
 
 log = logging.getLogger(__name__)
 
-MODEL_TYPES = ("SRModel", "SRGANModel", "ESRGANModel", "SwinIRModel")
-
-_DEGRADED = " with datasets.train.type: DegradedImageDataset blurs, adds noise and compresses while it trains."
-_INSTEAD = {"RealESRNetModel": f" SRModel{_DEGRADED}", "RealESRGANModel": f" SRGANModel{_DEGRADED}"}
-"""What comes near to models of BasicSR's that there are not."""
+MODEL_TYPES = ("SRModel", "SRGANModel", "ESRGANModel", "SwinIRModel", NET, GAN)
 
 # Keys whose work we do by other means: no worker processes, no LMDB, one process per device started by its launcher.
 _IGNORED: dict[Keys, tuple[str, ...]] = {
-    (): ("num_gpu", "dist_params", "find_unused_parameters", "auto_resume", "is_train", "dist", "rank", "world_size"),
+    (): (
+        *("num_gpu", "dist_params", "find_unused_parameters", "auto_resume", "is_train", "dist", "rank", "world_size"),
+        "queue_size",  # Real-ESRGAN shuffles so many crops, as it resizes those of a batch alike; here each has its own
+    ),
     ("datasets", "train"): (
         *("io_backend", "use_shuffle", "num_worker_per_gpu", "prefetch_mode", "num_prefetch_queue", "pin_memory"),
         *("persistent_workers", "phase", "bgr2rgb"),
@@ -47,7 +48,7 @@ def translate(values: dict[str, Any], source: Source) -> tuple[dict[str, Any], l
         values["device"] = "cpu"  # what BasicSR means by none
     problems = [*_model(values, model_type, source), *_files(values, source), *_metrics(values, source)]
     ignored = dict(_IGNORED)
-    if model_type is not None:
+    if model_type not in (None, GAN):
         ignored[("train",)] = ("ldl_opt",)  # BasicSR 1.4.2's models of these names build that loss, and never use it
     ignored |= {("datasets", key): _VAL_IGNORED for key in _section(values, ("datasets",)) if key != "train"}
     dropped: list[str] = []
@@ -64,7 +65,7 @@ def _model(values: dict[str, Any], model_type: Any, source: Source) -> list[Prob
     if model_type is None:
         return []
     if model_type not in MODEL_TYPES:
-        hint = _INSTEAD.get(str(model_type)) or did_you_mean(str(model_type), MODEL_TYPES)
+        hint = did_you_mean(str(model_type), MODEL_TYPES)
         message = f"{shown(model_type)} is not supported.{hint} Supported: {', '.join(MODEL_TYPES)}."
         return [source.problem(("model_type",), message)]
     if values.get("path") is None:
@@ -72,6 +73,8 @@ def _model(values: dict[str, Any], model_type: Any, source: Source) -> list[Prob
     path = _section(values, ("path",))
     if path.get("param_key_g") is None:
         path["param_key_g"] = "params"
+    if model_type in (NET, GAN):
+        return translate_realesrgan(values, model_type, source)
     gan = _section(values, ("train",)).get("gan_opt")
     if model_type == "ESRGANModel" and isinstance(gan, dict):
         # BasicSR's ESRGANModel means the relativistic average GAN, and halves its two terms, whatever `gan_type` says.

@@ -19,6 +19,7 @@ from mvmsr.data.layouts import ImagePair, LayoutError, find_pairs, resolve_datar
 from mvmsr.data.packed_store import PackedStore
 from mvmsr.data.packing import PairError
 from mvmsr.data.paired_dataset import PairedImageDataset
+from mvmsr.data.realesrgan_dataset import RealESRGANDataset
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -31,6 +32,7 @@ __all__ = [
     "PairError",
     "PairedImageDataset",
     "Picture",
+    "RealESRGANDataset",
     "TrainBatches",
     "find_pairs",
     "image_size",

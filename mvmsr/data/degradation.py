@@ -54,7 +54,7 @@ class Degradation:
         if self.noise is not None and rng.random() < self.prob:
             channels = 1 if rng.random() < _GREYSCALE_SHARE else picture.shape[2]
             noise = rng.normal(0, rng.uniform(*self.noise), (*picture.shape[:2], channels))
-            picture = _levels(picture + noise)
+            picture = levels(picture + noise)
         if self.jpeg is not None and rng.random() < self.prob:
             picture = through_jpeg(picture, int(rng.integers(self.jpeg[0], self.jpeg[1], endpoint=True)))
         return picture
@@ -69,7 +69,7 @@ def blurred(picture: np.ndarray, vertical: float, horizontal: float) -> np.ndarr
     from scipy.ndimage import gaussian_filter
 
     sigmas = (vertical, horizontal, 0)
-    return _levels(gaussian_filter(picture.astype(np.float32), sigmas, mode="reflect", truncate=_REACH))
+    return levels(gaussian_filter(picture.astype(np.float32), sigmas, mode="reflect", truncate=_REACH))
 
 
 def through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
@@ -79,5 +79,6 @@ def through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-def _levels(values: np.ndarray) -> np.ndarray:
+def levels(values: np.ndarray) -> np.ndarray:
+    """Values in levels of 255, rounded and clipped to uint8."""
     return (values + 0.5).clip(0, 255).astype(np.uint8)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +58,11 @@ class DegradedImageDataset(PairedImageDataset):
             cache_dir,
             data_root,
         )
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> None:
+        """See `PairedImageDataset`."""
+        Degradation(**{name: options[name] for name in ("blur", "noise", "jpeg", "prob") if name in options})
 
     def crop_views(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The crop that `PairedImageDataset` would cut, its low-quality side degraded."""

@@ -201,7 +201,8 @@ def find_pairs(
         dataroot_lq: folder of low-quality pictures; None takes those of the layout, or makes none.
         filename_tmpl: low-quality name for a ground-truth name, both without suffix (`{}x4`). With the default `{}`,
             `{}xSCALE` and `_LR` for `_HR` are tried too.
-        meta_info_file: text file whose lines begin with a file name below `dataroot_gt`.
+        meta_info_file: text file whose lines begin with a file name below `dataroot_gt`; the root itself, where they
+            name folders too.
         gt_only: leave low-quality pictures out, whether there are any or not.
 
     Raises:
@@ -209,12 +210,14 @@ def find_pairs(
     """
     if message := template_problem(filename_tmpl, scale):
         raise LayoutError(message)
-    layout = recognise(dataroot_gt, scale)
+    listed = _names_in(Path(meta_info_file)) if meta_info_file else []
+    in_folders = any("/" in name for name in listed)
+    layout = Layout("list of files", Path(dataroot_gt)) if in_folders else recognise(dataroot_gt, scale)
     if dataroot_lq is not None:
         lq_root: Path | None = _low_folder(Path(dataroot_lq), scale)
     else:
         lq_root = None if gt_only else layout.lq
-    high = _from_meta(layout.gt, Path(meta_info_file)) if meta_info_file else list_images(layout.gt)
+    high = _below(layout.gt, listed, meta_info_file) if meta_info_file else list_images(layout.gt)
     if layout.suffixes:
         high = _originals(high, scale)
     _refuse_twins(high, layout.gt)
@@ -258,10 +261,13 @@ def _name(path: Path, layout: Layout) -> str:
     return re.sub(r"(_SRF_\d+)?_HR$", "", path.stem) if layout.suffixes else path.stem
 
 
-def _from_meta(folder: Path, meta: Path) -> list[Path]:
+def _names_in(meta: Path) -> list[str]:
     if not meta.is_file():
         raise LayoutError(f"meta_info_file {meta} is not a file")
-    names = [line.split(" ")[0].strip() for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.split(" ")[0].strip() for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _below(folder: Path, names: list[str], meta: str | Path) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise LayoutError(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +46,9 @@ class PairedImageDataset:
         ValueError: `gt_size` is no positive multiple of `scale`, or the two roots differ in number.
     """
 
+    gt_only: ClassVar[bool] = False
+    """Whether low-quality pictures are left out, even those that a layout has."""
+
     def __init__(
         self,
         dataroot_gt: str | list[str],
@@ -60,11 +65,21 @@ class PairedImageDataset:
         _check_sizes(scale, gt_size)
         self.scale, self.gt_size, self.use_hflip, self.use_rot = scale, gt_size, use_hflip, use_rot
         roots = [resolve_dataroot(root, data_root) for root in as_list(dataroot_gt)]
-        self.pairs = find_training_pairs(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root)
+        self.pairs = find_training_pairs(
+            roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root, self.gt_only
+        )
         cache = Path(cache_dir) if cache_dir else _default_cache_dir(roots[0], data_root)
         self.store: PackedStore = load_or_build(self.pairs, scale, cache, gt_size, label=roots[0].name)
         self.names = [pair.name for pair in self.pairs]
         log.info("%d pairs for x%d from %s", len(self), scale, ", ".join(str(root) for root in roots))
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> None:
+        """Look at arguments before there are pictures; other data sets have more to say here.
+
+        Raises:
+            ValueError: a value that cannot be right; the message begins with the argument's name.
+        """
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -89,13 +104,18 @@ class PairedImageDataset:
         lq = lq[top : top + side, left : left + side]
         top, left = top * self.scale, left * self.scale
         gt = gt[top : top + self.gt_size, left : left + self.gt_size]
+        mirrored = (horizontal, vertical, transpose)
+        return self.symmetry(lq, *mirrored), self.symmetry(gt, *mirrored)
+
+    def symmetry(self, picture: np.ndarray, horizontal: float, vertical: float, transpose: float) -> np.ndarray:
+        """A view of (H, W, 3), mirrored and transposed as three draws from 0 to 1 and the options say."""
         if self.use_hflip and horizontal < 0.5:
-            lq, gt = lq[:, ::-1], gt[:, ::-1]
+            picture = picture[:, ::-1]
         if self.use_rot and vertical < 0.5:
-            lq, gt = lq[::-1], gt[::-1]
+            picture = picture[::-1]
         if self.use_rot and transpose < 0.5:
-            lq, gt = lq.swapaxes(0, 1), gt.swapaxes(0, 1)
-        return lq, gt
+            picture = picture.swapaxes(0, 1)
+        return picture
 
 
 def check_pictures(
@@ -106,6 +126,7 @@ def check_pictures(
     meta_info_file: str | None = None,
     filename_tmpl: str = "{}",
     data_root: str | Path | None = None,
+    gt_only: bool = False,
 ) -> int:
     """What `PairedImageDataset` with these arguments finds out about its pictures before it packs them; their number.
 
@@ -114,9 +135,8 @@ def check_pictures(
     """
     _check_sizes(scale, gt_size)
     roots = [resolve_dataroot(root, data_root) for root in as_list(dataroot_gt)]
-    entries, _ = plan(
-        find_training_pairs(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root), scale, gt_size
-    )
+    pairs = find_training_pairs(roots, dataroot_lq, scale, filename_tmpl, meta_info_file, data_root, gt_only)
+    entries, _ = plan(pairs, scale, gt_size)
     return len(entries)
 
 
@@ -140,8 +160,11 @@ def find_training_pairs(
     filename_tmpl: str,
     meta_info_file: str | None,
     data_root: str | Path | None,
+    gt_only: bool = False,
 ) -> list[ImagePair]:
     """The pairs of several roots, one after the other; names get their root's in front where they would clash.
+
+    With `gt_only`, low-quality pictures of a layout are left out.
 
     Raises:
         ValueError: no roots, or another number of low-quality ones; a LayoutError where folders do not pair up.
@@ -158,7 +181,7 @@ def find_training_pairs(
     if meta_info_file is not None and len(roots) > 1:
         raise ValueError("meta_info_file works with a single dataroot_gt")
     meta = None if meta_info_file is None else resolve_dataroot(meta_info_file, data_root)
-    groups = [find_pairs(gt, lq, scale, filename_tmpl, meta) for gt, lq in zip(roots, lq_roots, strict=True)]
+    groups = [find_pairs(gt, lq, scale, filename_tmpl, meta, gt_only) for gt, lq in zip(roots, lq_roots, strict=True)]
     pairs = [pair for group in groups for pair in group]
     for folder in dict.fromkeys(pair.gt.parent for pair in pairs if meta is None):
         if others := passed_over(folder):

@@ -9,7 +9,6 @@ from typing import Any
 
 from mvmsr.config import OptionsError, Problem, TrainOptions
 from mvmsr.config.schema import RunOptions
-from mvmsr.data.degradation import Degradation
 from mvmsr.data.layouts import LayoutError, MissingDataError, resolve_dataroot, template_problem
 from mvmsr.data.packing import PairError
 from mvmsr.data.paired_dataset import PairedImageDataset, check_pictures
@@ -21,8 +20,8 @@ _KEYS = ("datasets", "train")
 
 def train_set_problems(options: TrainOptions) -> list[Problem]:
     """Arguments of the built-in data set whose values cannot be right, whatever lies on the disk."""
-    spec = options.datasets.train
-    if not _is_ours(spec.type):
+    spec, kind = options.datasets.train, _ours(options)
+    if kind is None:
         return []
     args, problems = spec.args, []
     gt_size, scale = spec.gt_size, options.scale
@@ -35,7 +34,7 @@ def train_set_problems(options: TrainOptions) -> list[Problem]:
     if message := template_problem(args.get("filename_tmpl", "{}"), scale):
         problems.append(options.problem((*_KEYS, "filename_tmpl"), message))
     try:
-        Degradation(**accepted_arguments(Degradation, args))
+        kind.check_options(args)
     except ValueError as error:
         problems.append(options.problem((*_KEYS, str(error).split()[0]), str(error)))
     return problems
@@ -44,7 +43,7 @@ def train_set_problems(options: TrainOptions) -> list[Problem]:
 def absent_folders(options: TrainOptions) -> list[Problem]:
     """The folders of the training set that are not on this machine; nothing in those that are is looked at."""
     spec, problems = options.datasets.train, []
-    if not _is_ours(spec.type):
+    if _ours(options) is None:
         return []
     for key in ("dataroot_gt", "dataroot_lq"):
         given = spec.args.get(key) or ()
@@ -63,12 +62,13 @@ def missing_pictures(options: TrainOptions) -> str | None:
         OptionsError: pictures that are here, and do not pair up or cannot be trained on.
         ValueError: arguments that do not go together.
     """
-    train = options.datasets.train
-    if not _is_ours(train.type):
+    kind = _ours(options)
+    if kind is None:
         return None
+    args = accepted_arguments(check_pictures, options.datasets.train.args)
     try:
         with data_errors_named(options):
-            check_pictures(**{"scale": options.scale, **accepted_arguments(check_pictures, train.args)})
+            check_pictures(**{"scale": options.scale, **args, "gt_only": kind.gt_only})
     except OptionsError as error:
         if isinstance(error.__cause__, MissingDataError):
             return f"datasets.train: {error.__cause__}"
@@ -76,10 +76,10 @@ def missing_pictures(options: TrainOptions) -> str | None:
     return None
 
 
-def _is_ours(type_: str) -> bool:
-    """Whether it is PairedImageDataset, or one that differs from it by what is done to its crops only."""
-    kind: Any = DATASETS.get(type_)
-    return inspect.isclass(kind) and issubclass(kind, PairedImageDataset)
+def _ours(options: TrainOptions) -> type[PairedImageDataset] | None:
+    """PairedImageDataset, or one that differs from it by what is done to its crops only; None if it is neither."""
+    kind: Any = DATASETS.get(options.datasets.train.type)
+    return kind if inspect.isclass(kind) and issubclass(kind, PairedImageDataset) else None
 
 
 @contextmanager

@@ -63,6 +63,18 @@ def test_sound_pictures(run: Path) -> None:
     assert "none of the 3 images of held is among" in found["benchmark images"][0]["text"]
 
 
+def test_low_quality_pictures_are_not_looked_at_where_they_are_not_used(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").rename(tmp_path / "HR")
+    (tmp_path / "mine" / "LR_bicubic" / "X4").mkdir(parents=True)
+    (tmp_path / "HR").rename(tmp_path / "mine" / "HR")
+    assert _data_findings(run)["training images"][0]["state"] == "missing"
+    (run / "options.yml").write_text(
+        OPTIONS.replace("{dataroot_gt: mine", "{type: RealESRGANDataset, dataroot_gt: mine")
+    )
+    found = _data_findings(run)["training images"][0]
+    assert (found["state"], found["values"]) == ("ok", {"pictures": 6, "pairs": 0})
+
+
 def test_the_look_at_the_pictures_can_be_left_out(run: Path) -> None:
     assert _data_findings(run, "--no-data") == {}
 

@@ -141,6 +141,17 @@ def test_what_does_not_pair_is_named(tmp_path: Path, files: list[str], arguments
         assert message in str(caught.value)
 
 
+def test_meta_info_may_name_folders_below_the_root(tmp_path: Path):
+    """As the lists of Real-ESRGAN, also where some folder looks like a layout's."""
+    for name in ("DF2K_HR/a.png", "DF2K_HR/b.png", "OST/sky/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "meta.txt").write_text("OST/sky/a.png\nDF2K_HR/a.png (480,480,3)\n")
+    pairs = find_pairs(tmp_path, meta_info_file=tmp_path / "meta.txt")
+    assert [pair.gt for pair in pairs] == [tmp_path / "OST/sky/a.png", tmp_path / "DF2K_HR/a.png"]
+    assert [pair.lq for pair in pairs] == [None, None]
+
+
 def test_meta_info_naming_absent_files(tmp_path: Path):
     touch(tmp_path, "hr/a.png")
     (tmp_path / "meta.txt").write_text("a.png\ngone.png\n")

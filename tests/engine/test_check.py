@@ -63,6 +63,27 @@ TRIPLET = {"type": "DirectedTripletLoss", "margin": 1.5}
         ),
         (
             "G",
+            {"datasets.train.type": "RealESRGANDataset", "datasets.train.kernel_prob2": [0.5, 0.6]},
+            "datasets.train.kernel_prob2",
+            "kernel_prob2:",
+            "kernel_prob2 must be 6 probabilities whose sum is 1, got [0.5, 0.6]",
+        ),
+        (
+            "G",
+            {"datasets.train.type": "RealESRGANDataset", "datasets.train.dataroot_lq": "lq"},
+            "datasets.train.dataroot_lq",
+            "dataroot_lq: lq",
+            "dataroot_lq is not read by RealESRGANDataset, which degrades dataroot_gt; take it out",
+        ),
+        (
+            "G",
+            {"datasets.train.type": "RealESRGANDataset", "datasets.train.jpeg_range": [30, 95.5]},
+            "datasets.train.jpeg_range",
+            "jpeg_range:",
+            "expected a valid integer, got (30, 95.5)",
+        ),
+        (
+            "G",
             {"datasets.train.type": "DegradedImageDataset", "datasets.train.gt_size": 18},
             "datasets.train.gt_size",
             "gt_size: 18",

@@ -27,7 +27,7 @@ def test_five_and_five_are_ten(networks: str, update: str, pictures: Path, tmp_p
     if "M" in networks:
         changes["train.ema_decay"] = 0.9
     if networks == "GD":
-        changes["train.accumulate"] = 2
+        changes |= {"train.accumulate": 2, "datasets.train.type": "RealESRGANDataset"}
     if networks == "GDM":
         changes["datasets.train.type"] = "DegradedImageDataset"
     if networks == "G":
