@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import logging
@@ -111,6 +112,22 @@ def translated(**values):
     for key, value in values.items():
         plain[key] = {**plain[key], **value} if isinstance(value, dict) and key in plain else value
     return validate(plain, Source("o.yml"))
+
+
+def test_the_values_given_are_left_as_they_are():
+    values = {
+        "name": "x",
+        "model_type": "ESRGANModel",
+        "num_gpu": 0,
+        "datasets": {"train": {"dataroot_gt": "a", "phase": "train"}, "val": {"name": "v", "phase": "val"}},
+        "network_g": {"type": "MSRResNet"},
+        "path": {"resume_state": None},
+        "train": {"total_iter": 5, "gan_opt": {"type": "GANLoss", "gan_type": "vanilla"}},
+        "val": {"metrics": {"psnr": PSNR}, "pbar": False},
+    }
+    before = copy.deepcopy(values)
+    assert validate(values, Source("o.yml")).train.terms["gan"].args["gan_type"] == "relativistic"
+    assert values == before
 
 
 def test_swinirs_model_is_the_plain_one():

@@ -48,7 +48,7 @@ def ssim_variants(first: np.ndarray, second: np.ndarray, borders: Sequence[int])
             factor = max(1, int(np.floor(min(cropped[0].shape) / 256 + 0.5)))
             if factor == 1:
                 values["gaussian, downsampled"] = values["gaussian"]
-            elif min(cropped[0].shape) // factor >= SMALLEST:
+            else:
                 small = _shrink(cropped[0], factor), _shrink(cropped[1], factor)
                 values["gaussian, downsampled"] = crop(_map(*small, _gaussian("constant"), 255.0), 5).mean()
             for name, value in values.items():

@@ -26,9 +26,7 @@ def resize_strips(
     """
     height, width = size
     indices, weights = taps(height, output_size[0], output_size[0] / height)
-    # The first row that a block and all after it read: mirrored borders make it more than the block's own first.
-    first = np.minimum.accumulate(indices.min(axis=1)[::-1])[::-1]
-    last = indices.max(axis=1)
+    first, last = indices.min(axis=1), indices.max(axis=1)  # mirrored borders leave the first of them ascending
     held: np.ndarray | None = None
     start = done = 0
     for strip in low_strips(strips):

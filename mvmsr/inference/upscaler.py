@@ -222,7 +222,7 @@ class Upscaler:
         height, width = lq.shape[-2:]
         size = self.size_of(height, width)
         if self.restorer is None:
-            yield from (strip.clip(0, 1) for strip in self._bicubic(lq, peak, size, on_pixels))
+            yield from self._bicubic(lq, peak, size, on_pixels)
             return
         bands = self._bands(lq, peak, deep, on_pixels)
         if self.outscale == self.scale:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from mvmsr.benchmark.compare import compare_files, file_labels
 from mvmsr.benchmark.evaluate import ImageScore
 from mvmsr.benchmark.results import Results, ResultsError, make_results, read_results, write_results
+from mvmsr.benchmark.statistics_table import statistics_markdown
 from mvmsr.benchmark.table import title_of
 from mvmsr.cli import app
 from mvmsr.metrics import Psnr, Ssim, make_protocol
@@ -88,6 +89,26 @@ def test_sets_in_separate_files_make_one_method(tmp_path: Path) -> None:
     both = {"bicubic": BICUBIC, "mine": BETTER}
     merged = compare_files(write(tmp_path, a=results(both), b=results(both, set_name="Set14")))
     assert [(row["set"], row["images"]) for row in merged["statistics"]] == [("Set5", 6), ("Set14", 6), (None, 12)]
+    assert "| bicubic - mine | all | psnr |" in statistics_markdown(merged)
+
+
+def test_a_method_of_one_file_keeps_its_name(tmp_path: Path) -> None:
+    paths = write(tmp_path, a=results({"mine": BETTER}, sha256="abc"), b=results({"bicubic": BICUBIC}))
+    assert pairs(compare_files(paths)) == [("mine", "bicubic")]
+
+
+def test_failures_and_missing_scores_follow_their_method(tmp_path: Path) -> None:
+    parts = {}
+    for name, scores in (("new", BETTER), ("old", WORSE)):
+        parts[name] = results({"mine": scores})
+        parts[name]["failures"] = [{"method": "mine", "set": "Set5", "image": "x", "why": f"broken in {name}"}]
+        parts[name]["missing"] = [{"metric": "psnr", "why": name, "method": "mine", "set": "Set5", "image": "y"}]
+    merged = compare_files(write(tmp_path, **parts))
+    assert [(row["method"], row["why"]) for row in merged["failures"]] == [
+        ("mine (new)", "broken in new"),
+        ("mine (old)", "broken in old"),
+    ]
+    assert [(row["method"], row["why"]) for row in merged["missing"]] == [("mine (new)", "new"), ("mine (old)", "old")]
 
 
 def test_labels() -> None:
@@ -114,6 +135,7 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     assert invoke(single)[0] == 1
     assert "no two methods" in invoke(single)[1]
     assert "named twice" in invoke(single, single)[1]
+    assert "named twice" in invoke(single, single.parent / ".." / "a" / "results.json")[1]
     assert invoke(tmp_path / "none.json")[0] == 1
     assert invoke()[0] == 2
     single.write_text('{"protocol": {}, "metrics": {}, "means": 2, "images": [], "missing": [], "failures": []}')
@@ -167,6 +189,8 @@ def test_different_precisions_are_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["compare", *map(str, files), "--out", str(tmp_path / "out")])
     assert "different precisions" in result.output
     assert "different precisions" in (tmp_path / "out/comparison.md").read_text()
+    assert "note" not in compare_files(files[1:])
+    write_results(files[2], {**read_results(files[2]), "precision": "32"})
     assert "note" not in compare_files(files[1:])
 
 

@@ -15,7 +15,7 @@ from mvmsr.benchmark.methods import Bicubic, SavedPictures
 from mvmsr.color import rgb_to_y
 from mvmsr.data.image_io import write_rgb
 from mvmsr.data.imresize import imresize
-from mvmsr.metrics import Niqe, ProtocolError, Psnr, Ssim, make_protocol
+from mvmsr.metrics import Metric, Niqe, Protocol, ProtocolError, Psnr, Ssim, make_protocol
 from mvmsr.metrics.psnr import psnr
 
 METRICS = {"psnr": Psnr(), "ssim": Ssim()}
@@ -116,6 +116,32 @@ def test_a_metric_that_does_not_apply_says_why(image_set: ImageSet) -> None:
     assert scores[0].scores["niqe"] is None
     assert "48x40" in scores[0].notes["niqe"]
     assert scores[0].scores["psnr"] is not None
+
+
+class _ByNetwork(Metric):
+    """A metric with a network, which is called apart from the others."""
+
+    name, higher_is_better, why_nan = "net", True, "the network knows no answer"
+
+    def __init__(self, answer: float) -> None:
+        self.network, self.answer = torch.nn.Identity(), answer
+
+    def __call__(self, sr: np.ndarray, gt: np.ndarray | None, protocol: Protocol) -> float:
+        return self.answer
+
+
+@pytest.mark.parametrize("answer", [3.0, math.nan])
+def test_networks_do_not_hide_what_others_say(image_set: ImageSet, answer: float) -> None:
+    metrics = {"net": _ByNetwork(answer), "niqe": Niqe(), **METRICS}
+    score = evaluate(Bicubic(4), image_set, metrics, make_protocol("y", 4))[0]
+    assert list(score.scores) == list(metrics)
+    assert "48x40" in score.notes["niqe"]
+    if math.isnan(answer):
+        assert score.scores["net"] is None
+        assert score.notes["net"] == "the network knows no answer"
+    else:
+        assert score.scores["net"] == answer
+        assert "net" not in score.notes
 
 
 def test_y_only(image_set: ImageSet) -> None:

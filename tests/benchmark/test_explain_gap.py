@@ -28,7 +28,7 @@ from mvmsr.benchmark.methods import Bicubic, SavedPictures
 from mvmsr.cli import app
 from mvmsr.cli.explain_gap import NARROW, _table
 from mvmsr.cli.tables import print_table
-from mvmsr.data.image_io import write_rgb
+from mvmsr.data.image_io import Picture, write_picture, write_rgb
 from mvmsr.metrics import PROTOCOLS, Psnr, Ssim, make_protocol
 
 METRICS = {"psnr": Psnr(), "ssim": Ssim()}
@@ -202,6 +202,33 @@ def test_the_nearest_is_first_and_the_worst_target_counts() -> None:
     for targets in ([], [parse_target("psnr=1"), parse_target("psnr=2")]):
         with pytest.raises(TargetError, match="one target each"):
             explain(scores, targets)
+    with pytest.raises(TargetError, match="for some of psnr; got ssim"):
+        explain({"psnr": scores["psnr"]}, [parse_target("ssim=0.7")])
+
+
+def test_targets_of_two_protocols_have_none() -> None:
+    rgb = Convention("MATLAB, rounded", "rgb", None, 4, "mean of PSNR")
+    luma = Convention("MATLAB, rounded", "y", None, 4, "gaussian")
+    assert Explanation({"psnr": rgb}, {}, 0.0).protocol(4) == "rgb"
+    assert Explanation({"ssim": luma}, {}, 0.0).protocol(4) == "y_float"
+    assert Explanation({"psnr": rgb, "ssim": luma}, {}, 0.0).protocol(4) is None
+
+
+def test_conventions_that_lack_a_picture_are_left_out(image_set: ImageSet, tmp_path: Path) -> None:
+    """Of 16 x 16 pixels a border of 10 leaves none, and one of 4 no window of SSIM."""
+    write_rgb(tmp_path / "tiny.png", smooth_picture(4, 16, 16))
+    tiny = load_image_set(tmp_path, scale=4).pairs
+    found = measure(Bicubic(4), ImageSet("Two", (image_set.pairs[0], *tiny), 4), ["psnr", "ssim"])
+    assert {key.border for key in found["psnr"]} == {0, 4}
+    assert {key.border for key in found["ssim"]} == {0}
+
+
+def test_transparent_originals_lie_over_white(tmp_path: Path) -> None:
+    alpha = np.add.outer(np.arange(64), np.arange(52)).astype(np.uint8)
+    write_picture(tmp_path / "a.png", Picture(smooth_picture(5), alpha))
+    clear = load_image_set(tmp_path, scale=4)
+    value = measure(Bicubic(4), clear, ["psnr"])["psnr"][Convention("MATLAB, rounded", "rgb", None, 4, "mean of PSNR")]
+    assert value == pytest.approx(mean(Bicubic(4), clear, "rgb", "psnr"), abs=1e-9)
 
 
 def invoke(*arguments: object) -> tuple[int, str]:

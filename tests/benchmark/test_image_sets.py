@@ -53,6 +53,25 @@ def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert np.array_equal(first[0], second[0])
 
 
+def test_as_many_pictures_are_kept_as_the_memory_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        write_rgb(tmp_path / f"{name}.png", np.zeros((400, 400, 3), np.uint8))  # 0.46 MiB each
+    reads: list[str] = []
+    original = image_sets.read_rgb
+    monkeypatch.setattr(image_sets, "read_rgb", lambda path: (reads.append(path.stem), original(path))[1])
+    monkeypatch.setattr(image_sets, "GT_CACHE_MIB", 1)
+    image_set = load_image_set(tmp_path, scale=4)
+    for pair in image_set.pairs * 2:
+        image_set.load(pair)
+    assert reads == ["a", "b", "c", "c"]
+
+
+def test_the_working_directory_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rgb(tmp_path / "Mine" / "a.png", picture(0))
+    monkeypatch.chdir(tmp_path / "Mine")
+    assert load_image_set(".").name == "Mine"
+
+
 def test_making_low_quality_asks_for_no_files(tmp_path: Path) -> None:
     picture = np.zeros((16, 16, 3), np.uint8)
     for name in ("a_SRF_4_HR", "b_SRF_4_HR"):
@@ -98,7 +117,14 @@ def test_refusals(tmp_path: Path) -> None:
 def test_a_low_quality_file_of_a_cut_original_is_taken(tmp_path: Path) -> None:
     gt = np.random.default_rng(0).integers(0, 256, (131, 140, 3), dtype=np.uint8)
     write_rgb(tmp_path / "gt.png", gt)
-    for height, width, fits in ((30, 33, True), (32, 35, True), (29, 33, False), (33, 35, False), (16, 17, False)):
+    for height, width, fits in (
+        (30, 33, True),
+        (32, 35, True),
+        (29, 33, False),
+        (33, 35, False),
+        (16, 17, False),
+        (31, 36, False),
+    ):
         path = tmp_path / f"{height}x{width}.png"
         write_rgb(path, np.zeros((height, width, 3), np.uint8))
         pair = ImagePair("a", tmp_path / "gt.png", path)

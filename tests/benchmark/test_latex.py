@@ -118,3 +118,10 @@ def test_what_is_missing_is_a_dash_and_its_reason_a_comment_on_every_line() -> N
         "% file",
     ]
     assert "not found" not in text.replace("\n".join(comments), "")
+
+
+def test_signs_of_figures_are_mathematics() -> None:
+    scores = [ImageScore(name, "S", "x", {"psnr": value}) for name, value in (("one", -3.2), ("two", float("-inf")))]
+    text = to_latex(make_results(scores, make_protocol("y", 4), {"psnr": Psnr()}, device="cpu"))
+    assert r"one & \textbf{$-$3.20} \\" in text
+    assert r"two & \underline{$-\infty$} \\" in text

@@ -84,6 +84,12 @@ def test_round_trip_with_infinity(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, 0.1, -2.0])
+def test_figures_come_back_from_the_file(tmp_path: Path, value: float) -> None:
+    write_results(tmp_path / "r.json", results(scores=[score("copy", "a", value, 3.0)]))
+    assert read_results(tmp_path / "r.json")["images"][0]["psnr"] == value
+
+
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_text(path, "old")
@@ -141,6 +147,29 @@ def test_merge_takes_the_newer_row() -> None:
     assert [entry["metric"] for entry in merged["missing"]] == ["lpips", "niqe"]
 
 
+def test_merge_keeps_what_each_part_brings() -> None:
+    def part(method: str, metric: str, checksum: str, precision: str) -> Results:
+        scores = [ImageScore(method, "Set5", "a", {metric: 0.5})]
+        about = [{"name": method, "sha256": checksum}]
+        metrics = {metric: {"psnr": Psnr(), "ssim": Ssim()}[metric]}
+        return make_results(scores, make_protocol("y", 4), metrics, methods=about, precision=precision)
+
+    old, other, new = (
+        part("a", "psnr", "old", "32"),
+        part("b", "ssim", "b", "bf16-mixed"),
+        part("a", "psnr", "new", "32"),
+    )
+    merged = merge_results([merge_results([old, other]), new])
+    assert merged["metrics"] == {**old["metrics"], **other["metrics"]}
+    assert merged["methods"] == [{"name": "a", "sha256": "new"}, {"name": "b", "sha256": "b"}]
+    assert merged["precision"] == "32 and bf16-mixed"
+
+
+def test_pictures_that_were_read_took_no_time() -> None:
+    scores = [ImageScore("saved", "Set5", name, {"psnr": 30.0, "niqe": 5.0}) for name in "ab"]
+    assert results(scores=scores)["means"][0]["seconds"] is None
+
+
 def test_merge_refuses_other_protocols() -> None:
     with pytest.raises(ResultsError, match=r"different protocols.*color: 'y' and 'rgb'"):
         merge_results([results("y"), results("rgb")])
@@ -187,6 +216,17 @@ def test_markdown_marks_best_and_second() -> None:
     assert lines[4] == "| one | **30.00** | <u>8.0000</u> | - |"
     assert lines[5] == "| two | **30.00** | **7.0000** | - |"
     assert lines[6] == "| three | <u>29.00</u> | 9.0000 | - |"
+
+
+def test_a_picture_without_one_of_its_scores_counts_for_the_others() -> None:
+    scores = [score("one", "a", 30.0, 8.0), score("one", "b", 28.0), score("two", "a", 27.0, 7.0)]
+    lines = to_markdown(results(scores=[*scores, score("two", "b", 26.0, 6.0)])).splitlines()
+    assert lines[4:6] == ["| one | **29.00** | 8.0000 (1 of 2) | - |", "| two | <u>26.50</u> | 6.5000 | - |"]
+
+
+def test_equal_figures_are_all_the_best() -> None:
+    lines = to_markdown(results(scores=[score(name, "a", 30.0, 8.0) for name in ("one", "two")])).splitlines()
+    assert lines[4:] == [f"| {name} | **30.00** | **8.0000** | - |" for name in ("one", "two")]
 
 
 def test_one_method_is_not_marked() -> None:

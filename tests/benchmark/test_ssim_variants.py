@@ -42,7 +42,7 @@ def test_replicated_borders_are_those_of_a_padded_picture(planes: tuple[np.ndarr
 
 def test_large_pictures_are_shrunk() -> None:
     rng = np.random.default_rng(1)
-    gt = rng.integers(0, 256, (1, 384, 400)).astype(float)
+    gt = rng.integers(0, 256, (1, 384, 700)).astype(float)  # the shorter side counts
     sr = gt + rng.normal(0, 20, gt.shape)
     shrunk = [  # means of 2 x 2 with the mirrored row above and the column to the left, by hand
         np.pad(plane[0], ((1, 0), (1, 0)), mode="symmetric")[None] for plane in (sr, gt)

@@ -235,3 +235,14 @@ def test_merged_results_have_statistics_of_their_own() -> None:
     ]
     without = [{key: value for key, value in part.items() if key != "statistics"} for part in parts]
     assert "statistics" not in merge_results(without)
+
+
+def test_nothing_is_better_where_no_direction_is_known() -> None:
+    images = rows("a", "Set5", [2.0] * 6) + rows("b", "Set5", [1.0] * 6)
+    (row,) = pairwise_statistics(images, {"psnr": {"decimals": 2}})
+    assert (row["low"], row["too_few"], row["better"]) == (1.0, False, None)
+
+
+def test_a_score_of_zero_is_a_score() -> None:
+    row = statistic(rows("a", "Set5", [0.0, 2.0, 0.0]) + rows("b", "Set5", [1.0, 0.0, 0.0]))
+    assert (row["difference"], row["images"], row["left_out"]) == (pytest.approx(1 / 3), 3, 0)

@@ -44,6 +44,19 @@ def test_refused_at_once(tmp_path: Path, data: bytes, message: str):
     assert message in refusal(tmp_path, data)
 
 
+def test_a_file_of_the_largest_size_is_read(tmp_path: Path):
+    text = b"name: x\n#"
+    assert "network_g: is required" in refusal(tmp_path, text + b"#" * (2**18 - len(text)))
+
+
+def test_one_problem_more_than_is_listed_is_counted(tmp_path: Path):
+    options = "name: x\nnetwork_g: {type: SRResNet}\ndatasets: {train: {}}\ntrain: {total_iter: 1}\n"
+    for count, more in ((MOST, None), (MOST + 1, "and 1 more problem")):
+        text = refusal(tmp_path, (options + "".join(f"nonsense{i}: {i}\n" for i in range(count))).encode())
+        assert text.count("is unknown") == MOST
+        assert more in text if more else "more problem" not in text
+
+
 def test_an_endless_file_is_not_read_to_its_end():
     with pytest.raises(OptionsError, match="more than 256 KiB"):
         load("/dev/zero")

@@ -38,3 +38,8 @@ def test_basicsrs_options() -> None:
 def test_too_little_to_tell() -> None:
     assert command_of({}) is None
     assert command_of({"name": "x", "network_g": {}}) is None
+    assert command_of({"name": "x", "train": {"total_iter": 5}}) is None  # of either training
+
+
+def test_a_task_that_is_none_changes_nothing() -> None:
+    assert command_of({"task": "sr", "train": {}, "network_g": {}}) == "train"

@@ -29,6 +29,9 @@ def test_defaults_and_types(read):
     assert (options.train.optim_m.type, options.train.optim_m.lr) == ("Adam", 3e-4)
     assert list(options.train.terms) == ["pixel"]
     assert options.datasets.train.args == {"dataroot_gt": "pictures", "gt_size": 32}
+    assert options.datasets.train.gt_size == 32
+    assert (options.val.samples, options.val.embedding_patches) == (4, 1024)
+    assert (options.logger.print_freq, options.logger.save_checkpoint_freq, options.logger.keep_last) == (100, 5000, 3)
     assert options.datasets.train.batch_size_per_gpu == 2
     assert [val.name for val in options.datasets.val] == ["Set5"]
     assert options.val.metrics == ("psnr", "ssim")

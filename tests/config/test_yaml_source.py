@@ -114,6 +114,7 @@ def test_merged_sections_yield_to_keys_of_their_own_and_to_earlier_ones():
         ("a: .nan\n", "o.yml:1", "a", "finite"),
         ("a: 1e999\n", "o.yml:1", "a", "finite"),
         ("a: 9223372036854775808\n", "o.yml:1", "a", "at most 9223372036854775807"),
+        ("a: -9223372036854775808\n", "o.yml:1", "a", "at most 9223372036854775807"),
         ("a: 0x" + "f" * 5000, "o.yml:1", "a", "at most"),
         ("a: " + "9" * 5000, "o.yml:1", "a", "cannot be read as !!int"),
         ("a: 1\nb: [1, 2\n", "o.yml:3", "", "not valid YAML"),

@@ -39,6 +39,9 @@ def test_noise_has_its_strength_and_is_sometimes_grey():
         assert result.mean() == pytest.approx(128, abs=0.2)
     grey = sum(bool((result[..., 0] == result[..., 2]).all()) for result in results)
     assert 5 <= grey <= 20  # two fifths of 30, give or take
+    rng = _rng()
+    grey = sum(bool((np.ptp(noisy(FLAT[:4, :4], rng), axis=2) == 0).all()) for _ in range(400))
+    assert 130 <= grey <= 190
 
 
 def test_a_worse_jpeg_is_worse():
@@ -47,12 +50,37 @@ def test_a_worse_jpeg_is_worse():
     assert errors[0] > errors[1] > errors[2] > 0
 
 
-def test_each_happens_as_often_as_asked():
-    rare = Degradation(blur=None, noise=(9, 9), jpeg=None, prob=0.25)
+@pytest.mark.parametrize("kind", [{"blur": (1, 1)}, {"noise": (9, 9)}, {"jpeg": (5, 5)}])
+def test_each_happens_as_often_as_asked(kind: dict):
+    rare = Degradation(**{"blur": None, "noise": None, "jpeg": None, "prob": 0.25, **kind})
     rng = _rng()
-    changed = sum(bool((rare(FLAT[:8, :8], rng) != 128).any()) for _ in range(400))
+    picture = rng.integers(0, 256, (8, 8, 3), np.uint8)
+    changed = sum(bool((rare(picture, rng) != picture).any()) for _ in range(400))
     assert 70 <= changed <= 130
-    np.testing.assert_array_equal(Degradation(prob=0)(FLAT, rng), FLAT)
+    np.testing.assert_array_equal(Degradation(prob=0)(picture, rng), picture)
+
+
+def test_the_quality_asked_for_is_the_jpegs():
+    picture = _rng().integers(0, 256, (16, 16, 3), np.uint8)
+    only = Degradation(blur=None, noise=None, jpeg=(70, 70), prob=1)
+    for seed in range(8):
+        np.testing.assert_array_equal(only(picture, _rng(seed)), through_jpeg(picture, 70))
+
+
+def test_the_strength_of_noise_is_drawn_anew():
+    noisy = Degradation(blur=None, noise=(2, 8), jpeg=None, prob=1)
+    strengths = sorted(float((noisy(FLAT, _rng(seed)).astype(float)).std()) for seed in range(30))
+    assert 1.9 < strengths[0] < 3
+    assert 7 < strengths[-1] < 8.1
+
+
+def test_a_blur_is_drawn_for_either_direction():
+    """A point becomes as wide as high by chance only."""
+    point = np.zeros((41, 41, 3), np.uint8)
+    point[20, 20] = 255
+    blurry = Degradation(blur=(0.5, 3), noise=None, jpeg=None, prob=1)
+    results = [blurry(point, _rng(seed)) for seed in range(10)]
+    assert sum(bool((result != result.swapaxes(0, 1)).any()) for result in results) >= 8
 
 
 def test_what_is_given_is_left_as_it_is():

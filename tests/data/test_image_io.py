@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import itertools
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 
 from mvmsr.data import image_writing
 from mvmsr.data.image_io import ImageError, Picture, image_size, read_picture, read_rgb, write_picture, write_rgb
@@ -69,6 +71,20 @@ def test_16_bit_png_keeps_profile_and_exif(tmp_path: Path):
     assert back.icc_profile == SRGB
     with Image.open(tmp_path / "a.png") as image:
         assert image.getexif()[0x010E] == "a title"
+    data = (tmp_path / "a.png").read_bytes()
+    assert data[data.index(b"eXIf") + 4 :][:4] in (b"II*\0", b"MM\0*")  # the chunk has none of a JPEG's "Exif\0\0"
+
+
+@pytest.mark.parametrize(("quality", "sampling"), [(89, 2), (90, 0), (95, 0)])
+def test_colours_of_good_jpegs_keep_their_resolution(tmp_path: Path, picture, quality: int, sampling: int):
+    write_picture(tmp_path / "a.jpg", Picture(picture(16, 16)), quality=quality)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert JpegImagePlugin.get_sampling(image) == sampling
+
+
+def test_rows_of_more_than_a_million_pixels():
+    wide = Picture(np.full((2, 2**20 + 1, 3), 257, np.uint16), np.full((2, 2**20 + 1), 65535, np.uint16))
+    assert (wide.over_white().as_8_bit().rgb == 1).all()
 
 
 def test_grey_palette_one_bit_and_alpha(tmp_path: Path):
@@ -109,6 +125,26 @@ def test_cmyk_becomes_rgb(tmp_path: Path):
     red = read_picture(tmp_path / "a.jpg").rgb[8, 8].astype(int)
     assert red[0] > 240
     assert red[1:].max() < 15
+
+
+def ink_profile() -> bytes:
+    """A colour profile of CMYK by which black alone darkens, and no ink colours: L = 100 (1 - K)."""
+    nodes = b"".join(bytes((255 * (1 - k), 128, 128)) for _, _, _, k in itertools.product((0, 1), repeat=4))
+    matrix = struct.pack(">9i", *(65536 * (row == column) for row in range(3) for column in range(3)))
+    table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + matrix + bytes(range(256)) * 4 + nodes + bytes(range(256)) * 3
+    body = struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+    header = struct.pack(">I4sI4s4s4s", 128 + len(body), bytes(4), 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    white = struct.pack(">3i", 63190, 65536, 54061)
+    return header + bytes(12) + b"acsp" + bytes(28) + white + bytes(48) + body
+
+
+def test_cmyk_becomes_rgb_by_its_own_profile(tmp_path: Path):
+    inks = np.array([[[255, 0, 0, 0], [0, 200, 9, 0], [255, 255, 255, 119], [0, 0, 0, 255]]], np.uint8)
+    Image.fromarray(inks, "CMYK").save(tmp_path / "a.tif", icc_profile=ink_profile())
+    picture = read_picture(tmp_path / "a.tif")
+    expected = [255, 255, 127, 0]  # L = 53.3 is the middle of sRGB
+    np.testing.assert_allclose(picture.rgb.astype(int), np.array(expected)[None, :, None] + np.zeros(3), atol=1)
+    assert picture.icc_profile is None  # it is no profile of what there is now
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

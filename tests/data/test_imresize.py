@@ -72,6 +72,12 @@ def test_a_constant_picture_stays_constant(scale: float, value: int):
     assert (imresize(image, scale) == value).all()
 
 
+def test_16_bits_are_rounded_and_clipped_to_their_own_range():
+    step = np.repeat(np.array([[0, 65535]], np.uint16), 8, axis=1)
+    exact = imresize(step.astype(np.float64), 4)
+    np.testing.assert_array_equal(imresize(step, 4), np.floor(exact.clip(0, 65535) + 0.5))
+
+
 def test_sizes_are_rounded_up_and_tiny_pictures_work():
     assert imresize(np.zeros((33, 47, 3), np.uint8), 0.25).shape == (9, 12, 3)
     assert imresize(np.zeros((1, 1), np.uint8), 0.25).shape == (1, 1)

@@ -101,9 +101,18 @@ def test_two_explicit_folders_with_a_template(tmp_path: Path):
     assert [(p.name, p.lq.name) for p in pairs] == [("a", "a_small.jpg"), ("b", "b_small.jpg")]
 
 
-def test_the_folder_above_x4_will_do(tmp_path: Path):
+def test_the_folder_above_x4_will_do_where_it_holds_no_images(tmp_path: Path):
     touch(tmp_path, "hr/0001.png", "lr/X4/0001x4.png", "lr/X2/0001x2.png")
     assert find_pairs(tmp_path / "hr", tmp_path / "lr")[0].lq == tmp_path / "lr/X4/0001x4.png"
+    touch(tmp_path, "lr/0001.png")
+    assert find_pairs(tmp_path / "hr", tmp_path / "lr")[0].lq == tmp_path / "lr/0001.png"
+
+
+def test_originals_cut_to_multiples_of_12_do_not_serve_for_5(tmp_path: Path):
+    touch(tmp_path, "GTmod12/baby.png")
+    assert [recognise(tmp_path, scale).gt.name for scale in (2, 3, 4, 6)] == ["GTmod12"] * 4
+    with pytest.raises(LayoutError, match="no layout known for x5"):
+        recognise(tmp_path, 5)
 
 
 def test_meta_info_chooses_and_orders(tmp_path: Path):

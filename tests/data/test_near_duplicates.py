@@ -131,3 +131,8 @@ def test_the_disjoint_halves_of_the_berkeley_pictures() -> None:
     ]
     found = {(match.first, match.second) for match in near_duplicates(theirs, mine + copies)}
     assert found == {(k, len(mine) + k) for k in range(len(copies))}
+
+
+def test_the_same_bytes_in_another_shape_are_another_picture() -> None:
+    black = [fingerprints(np.zeros((*sides, 3), np.uint8)) for sides in ((8, 18), (12, 12), (8, 18))]
+    assert exact_duplicates(black) == [(0, 2)]

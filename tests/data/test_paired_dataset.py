@@ -154,6 +154,13 @@ def test_packed_again_when_a_source_changes(made_set, picture, caplog: pytest.Lo
     assert new != old
 
 
+def test_packed_again_when_a_source_changes_and_keeps_its_length(picture, tmp_path: Path):
+    for seed in (1, 2):
+        write_rgb(tmp_path / "set/a.bmp", picture(16, 16, seed=seed))
+        os.utime(tmp_path / "set/a.bmp", (seed, seed))
+        np.testing.assert_array_equal(open_set(tmp_path / "set").store.gt(0), picture(16, 16, seed=seed))
+
+
 @pytest.mark.parametrize("damage", ["truncated", "no index", "index edited", "other version"])
 def test_packed_again_when_the_store_is_damaged(made_set, damage: str, caplog: pytest.LogCaptureFixture):
     root = made_set()
@@ -241,6 +248,13 @@ def test_several_roots(made_set, tmp_path: Path):
     one, two = made_set("one", count=2), made_set("two", count=3)
     data = PairedImageDataset([str(one), str(two)], gt_size=16, cache_dir=tmp_path / "cache")
     assert data.names == ["one/img1", "one/img2", "two/img1", "two/img2", "two/img3"]
+    (two / "img1.png").rename(two / "other1.png")
+    (two / "img2.png").rename(two / "other2.png")
+    data = PairedImageDataset([str(one), str(two)], gt_size=16, cache_dir=tmp_path / "cache")
+    assert data.names == ["img1", "img2", "img3", "other1", "other2"]  # nothing clashes
+    (tmp_path / "meta.txt").write_text("img1.png\n")
+    with pytest.raises(ValueError, match="meta_info_file works with a single dataroot_gt"):
+        PairedImageDataset([str(one), str(two)], meta_info_file=str(tmp_path / "meta.txt"))
 
 
 def test_default_cache_is_below_the_data_root(made_set, monkeypatch: pytest.MonkeyPatch):

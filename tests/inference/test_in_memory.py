@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
+from torch import nn
 
 from mvmsr.archs import SRResNet
 from mvmsr.inference import Restorer, Upscaler, in_memory
@@ -60,8 +63,30 @@ def test_images_of_other_modes() -> None:
     turned.info["exif"] = exif.tobytes()
     turned.getexif()[0x0112] = 6
     assert ours.upscale_image(turned).size == (12, 16)
-    with pytest.raises(ValueError, match="8 or 16 bits, got mode F"):
-        ours.upscale_image(Image.new("F", (2, 2)))
+    assert ours.upscale_image(Image.new("1", (6, 8), 1)).getextrema() == (255, 255)
+    for mode in ("F", "I"):
+        with pytest.raises(ValueError, match=f"8 or 16 bits, got mode {mode}"):
+            ours.upscale_image(Image.new(mode, (2, 2)))
+
+
+def test_grey_of_16_bits_with_alpha_is_reduced() -> None:
+    array = _noise(5, 7, 2, dtype=np.uint16)
+    image = image_of_picture(picture_of_array(array))
+    assert image.mode == "LA"
+    assert np.array_equal(np.asarray(image), np.floor(array / 257 + 0.5))
+
+
+def test_the_preview_behind_a_phones_picture_is_no_second_frame() -> None:
+    buffer = io.BytesIO()
+    first, preview = Image.new("RGB", (16, 8), (200, 100, 50)), Image.new("RGB", (8, 8))
+    first.save(buffer, "MPO", save_all=True, append_images=[preview], quality=100)
+    with Image.open(buffer) as opened:
+        assert opened.n_frames == 2  # type: ignore[attr-defined]
+        assert np.abs(picture_of_image(opened).rgb.astype(int) - (200, 100, 50)).max() <= 3
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=[preview.resize((16, 8))])
+    with Image.open(buffer) as opened, pytest.raises(ValueError, match="expected one image, got 2 frames"):
+        picture_of_image(opened)
 
 
 def test_tensors(network: SRResNet) -> None:
@@ -74,6 +99,15 @@ def test_tensors(network: SRResNet) -> None:
     for wrong in (torch.rand(2, 1, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8), torch.rand(4, 4)):
         with pytest.raises(ValueError, match="expected a float tensor"):
             ours.upscale_tensor(wrong)
+
+
+@pytest.mark.parametrize("model", ["bicubic", "network"])
+def test_tensors_stay_in_range_where_the_kernel_overshoots(model: str) -> None:
+    ours = Upscaler("bicubic" if model == "bicubic" else Restorer(nn.Identity(), 1, "cpu", "32"), outscale=3)
+    step = (torch.arange(16) > 7).float().expand(1, 3, 9, 16)
+    sr = ours.upscale_tensor(step)
+    assert sr.shape == (1, 3, 27, 48)
+    assert (float(sr.min()), float(sr.max())) == (0, 1)
 
 
 def test_a_profile_is_used_as_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ def test_amounts(text: str, amount: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2", "G", "-1G", "0M", "2P", "nanG", "twoG", "2GG", "2B", "1e3G", "1.2.3G", "9" * 400 + "G"]
+    "text",
+    ["", "2", "G", "-1G", "0M", "2P", "nanG", "twoG", "2GG", "2B", "1e3G", "1.2.3G", "9" * 400 + "G", "1048576T"],
 )
 def test_what_is_no_amount(text: str) -> None:
     with pytest.raises(ValueError, match="such as 2G"):
@@ -57,6 +58,26 @@ def test_a_limit_covers_the_tile_and_the_rows_beside_it(
     side = auto_tile(4000, CPU, margin, 1, width, 4, limit)
     assert needed(side) <= limit - limit // 16 - 60 * MIB
     assert side == 512 or needed(side + 2) > limit - limit // 16 - 60 * MIB
+
+
+def test_a_limit_below_what_is_held_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _device: 2**40)
+    monkeypatch.setattr(memory, "used_memory", lambda _device: 300 * MIB)
+    with pytest.raises(MemoryError, match="only 200 MiB are allowed; raise the limit"):
+        auto_tile(4000, CPU, 11, limit=200 * MIB)
+
+
+def test_a_limit_beyond_the_free_memory_takes_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _device: 100 * 100 * 1000)
+    monkeypatch.setattr(memory, "used_memory", lambda _device: 0)
+    assert auto_tile(1000, CPU, 0, limit=2**40) == 100
+
+
+def test_without_a_limit_there_is_always_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _device: 0)
+    assert auto_tile(4000, CPU, 11) == 32
+    assert auto_tile(4000, CPU, 11, multiple=24) == 24
+    assert auto_tile(4000, CPU, 11, multiple=64) == 64
 
 
 def test_used_memory_grows_with_what_is_held() -> None:

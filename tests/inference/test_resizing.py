@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvmsr.data.imresize import imresize
+from mvmsr.data.imresize import imresize, taps
 from mvmsr.inference.resizing import Rows, cut, resize_strips
 
 SIDES = st.integers(1, 150)
@@ -19,6 +19,12 @@ def test_strips_give_what_the_whole_gives(height: int, width: int, new_height: i
     resized = np.concatenate(list(resize_strips(strips, (height, width), (new_height, new_width))))
     assert resized.shape == (new_height, new_width, 3)
     assert np.abs(resized - imresize(picture, output_size=(new_height, new_width))).max() < 1e-5
+
+
+@given(st.integers(1, 300), st.integers(1, 600))
+def test_no_row_reads_above_what_the_row_before_it_reads(height: int, new_height: int) -> None:
+    indices, _ = taps(height, new_height, new_height / height)
+    assert (np.diff(indices.min(axis=1)) >= 0).all()
 
 
 def test_planes_without_channels() -> None:

@@ -49,6 +49,11 @@ def test_channels_last_gives_the_same(network: SRResNet) -> None:
     assert torch.allclose(Restorer(network, 4, "cpu", "32", channels_last=True)(lq), expected, atol=1e-5)
 
 
+def test_values_beyond_the_range_are_clamped() -> None:
+    lq = torch.tensor([-0.5, 0.25, 1.5]).view(1, 3, 1, 1)
+    assert Restorer(nn.Identity(), 1, "cpu", "32")(lq).flatten().tolist() == [0, 0.25, 1]
+
+
 @pytest.mark.parametrize(
     ("lq", "message"),
     [
@@ -73,10 +78,11 @@ def test_overflow_in_half_precision_is_computed_again(caplog: pytest.LogCaptureF
     assert "overflows in bf16-mixed" in caplog.text
 
 
-def test_a_network_that_is_never_finite_is_refused(network: SRResNet) -> None:
+def test_a_network_that_is_never_finite_is_refused(network: SRResNet, caplog: pytest.LogCaptureFixture) -> None:
     nn.init.constant_(network.conv_last.weight, torch.nan)
     with pytest.raises(FloatingPointError, match="not finite in float32"):
         Restorer(network, 4, "cpu", "32")(torch.rand(1, 3, 8, 8))
+    assert not caplog.text  # there was no other precision to blame
 
 
 def test_a_wrong_scale_is_told(network: SRResNet) -> None:

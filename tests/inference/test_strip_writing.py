@@ -157,6 +157,26 @@ def test_a_deep_tiff_keeps_its_profile(tmp_path: Path) -> None:
     assert (read_picture(tmp_path / "out.tif").rgb == 1234).all()
 
 
+@pytest.mark.parametrize("space", [b"GRAY", b"RGB "])
+def test_large_grey_files_keep_profiles_of_grey_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: bytes
+) -> None:
+    profile = b"\0" * 16 + space + b"\0" * 108
+    monkeypatch.setattr(upscaler, "LARGE", 1)
+    monkeypatch.setattr(upscaler, "write_picture", None)
+    grey = Picture(np.full((4, 5, 3), 9, np.uint8), grey=True, icc_profile=profile)
+    Upscaler("bicubic").upscale_to(grey, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "L"
+        assert image.info.get("icc_profile") == (profile if space == b"GRAY" else None)
+
+
+def test_a_limit_of_memory_is_kept_by_writing_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upscaler, "write_picture", None)
+    Upscaler("bicubic", max_memory=2**30).upscale_to(Picture(_pixels(8, 8, 3, np.uint8)), tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png").rgb.shape == (32, 32, 3)
+
+
 def test_beyond_four_gigabytes_tiff_becomes_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = _pixels(8, 8, 3, np.uint8)
     monkeypatch.setattr(strip_writing, "_bytes_of", lambda _layout: 2**32)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mvmsr.archs import SRResNet
 from mvmsr.inference import run_bands, run_tiled
 from mvmsr.inference.memory import auto_tile
-from mvmsr.inference.receptive_field import Margins, effective_halo, measure_margins, receptive_halo
+from mvmsr.inference.receptive_field import Margins, bytes_per_pixel, effective_halo, measure_margins, receptive_halo
 from mvmsr.inference.tiling import fade, plan_spans
 
 
@@ -56,6 +56,37 @@ def test_halo_is_rounded_up_after_the_last_shuffle() -> None:
     # A convolution at x4 reaches one output pixel, which is a quarter of an input pixel.
     network = nn.Sequential(nn.PixelShuffle(4), nn.Conv2d(3, 3, 3, padding=1))
     assert receptive_halo(nn.Sequential(nn.Conv2d(3, 48, 1), *network), 4) == 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "padding"),
+    [((1, 9), (4, 4, 0, 0)), ((9, 1), (0, 0, 4, 4)), ((1, 2), (0, 1, 0, 0)), ((2, 1), (0, 0, 1, 0))],
+)
+@pytest.mark.parametrize("scale", [1, 2])
+def test_halo_counts_every_direction(kernel: tuple[int, int], padding: tuple[int, ...], scale: int) -> None:
+    """The furthest of up, down, left and right, after a shuffle, too, where it is rounded up."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 3 * scale**2, 1), nn.PixelShuffle(scale), nn.ZeroPad2d(padding), nn.Conv2d(3, 3, kernel)
+    )
+    assert receptive_halo(network, scale) == -(-max(padding) // scale)
+
+
+class _Faintly(nn.Module):
+    """A convolution of 2 * reach + 1, and what no one sees of every other pixel."""
+
+    def __init__(self, reach: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 2 * reach + 1, padding=reach, bias=False)
+        nn.init.constant_(self.conv.weight, 0.1 / (2 * reach + 1))
+
+    def forward(self, lq: Tensor) -> Tensor:
+        return self.conv(lq) + 1e-4 * lq.mean((2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize(("reach", "halo"), [(3, 16), (10, 20), (30, 60), (33, 64)])
+def test_networks_that_fade_have_twice_their_visible_reach(reach: int, halo: int) -> None:
+    assert measure_margins(_Faintly(reach), 1) == Margins(halo, blend=8, multiple=1)
 
 
 def test_networks_without_a_bound_are_blended() -> None:
@@ -172,15 +203,21 @@ def test_tiles_shrink_when_memory_runs_out(error: Exception) -> None:
     lq = torch.rand(1, 3, 90, 70)
     tiled = run_tiled(scarce, lq, 2, 64, halo=2, blend=1)
     assert (tiled - network(lq)).abs().max() <= 1e-5
-    assert sum(side > 30 for side in sides) <= 4  # a size that failed is not tried again
+    assert sum(side > 30 for side in sides) == 1  # a size that failed is not tried again
 
 
 def test_no_tile_fits() -> None:
-    def never(_region: Tensor) -> Tensor:
+    sides = []
+
+    def never(region: Tensor) -> Tensor:
+        sides.append(max(region.shape[-2:]))
         raise RuntimeError("not enough memory: you tried to allocate 1 GB")
 
-    with pytest.raises(MemoryError, match=r"does not fit into memory.*you tried to allocate"):
-        run_tiled(never, torch.rand(1, 3, 64, 64), 2, 64, halo=4)
+    message = r"does not fit into memory, and the network needs 6 pixels around each.*you tried to allocate"
+    with pytest.raises(MemoryError, match=message):
+        run_tiled(never, torch.rand(1, 3, 64, 64), 2, 64, halo=4, blend=2)
+    assert min(sides) >= 16
+    assert sides == sorted(set(sides), reverse=True)
 
 
 def test_other_errors_pass_through() -> None:
@@ -200,10 +237,20 @@ def test_bands_come_finished_and_progress_counts_every_pixel_once() -> None:
     assert sum(done) == 21 * 17
 
 
+@pytest.mark.parametrize(
+    ("scale", "kernels", "largest"),
+    [(1, (3, 3), 6), (1, (3,), 3), (2, (3, 3), 12), (3, (3, 3), 27)],  # numbers that a layer makes of a pixel
+)
+def test_memory_is_four_times_the_largest_output(scale: int, kernels: tuple[int, ...], largest: int) -> None:
+    assert bytes_per_pixel(_conv_net(scale, *kernels), scale) == 4 * 4 * largest
+
+
 def test_automatic_tiles_follow_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cpu")
     monkeypatch.setattr("mvmsr.inference.memory.free_memory", lambda _device: 2 * 200 * 200 * 1000)
     assert auto_tile(1000, device, margin=20) == 160
     assert auto_tile(1000, device, margin=20, multiple=64) == 128
+    # On the CPU rows of the result lie in the same memory: 200 * 200 * 1000 = 100 * 100 * 1000 + 100 * 300,000.
+    assert auto_tile(1000, device, margin=0, width=3125, scale=2) == 100
     monkeypatch.setattr("mvmsr.inference.memory.free_memory", lambda _device: None)
     assert auto_tile(1000, device, margin=20) == 256

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mvmsr.archs import SRResNet
-from mvmsr.data.image_io import Picture
+from mvmsr.data.image_io import ImageError, Picture
 from mvmsr.data.imresize import imresize
 from mvmsr.inference import Restorer, Upscaler
 from mvmsr.inference.transparency import bleed_colours
@@ -55,6 +55,22 @@ def test_tiles_change_no_pixel(network: SRResNet, tile: int) -> None:
     tiled, whole = (Upscaler(Restorer(network, 4, "cpu", "32"), tile=t).upscale_array(image) for t in (tile, 0))
     assert np.abs(tiled.astype(int) - whole).max() <= 1
     assert np.mean(tiled != whole) < 1e-3
+
+
+def test_a_network_that_needs_the_whole_is_given_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Global(_Nearest):
+        tileable = False
+
+        def forward(self, lq: Tensor) -> Tensor:
+            return super().forward(lq - lq.mean() + 0.5)
+
+    monkeypatch.setattr("mvmsr.inference.upscaler.auto_tile", lambda *_: 16)
+    image = _noise(40, 30, 3)
+    sizes = []
+    ours = Upscaler(Restorer(Global(), 2, "cpu", "32"))
+    ours.restorer.module.register_forward_hook(lambda _module, inputs, _output: sizes.append(inputs[0].shape[-2:]))
+    ours.upscale_array(image)
+    assert sizes == [(40, 30)]
 
 
 def test_memory_that_runs_out_on_the_whole_leads_to_right_tiles(network: SRResNet) -> None:
@@ -207,3 +223,13 @@ def test_a_network_in_windows_is_right_in_tiles(tmp_path: Path) -> None:
         Upscaler(tmp_path / "swin.pth", tile=t, device="cpu", precision="32").upscale_array(image) for t in (24, 0)
     )
     assert np.abs(tiled.astype(int) - whole).max() <= 1
+
+
+def test_formats_that_are_written_as_a_whole_are_refused_before_the_work(tmp_path: Path) -> None:
+    picture = Picture(np.zeros((100, 100, 3), np.uint8))  # 400 x 400 pixels of result take 9 bytes each
+    needed = 400 * 400 * 9
+    with pytest.raises(ImageError, match=r"\.jpg is written as a whole, which needs 1 MiB; choose png or tif"):
+        Upscaler("bicubic", max_memory=2 * needed - 2).upscale_to(picture, tmp_path / "a.jpg")
+    assert list(tmp_path.iterdir()) == []
+    Upscaler("bicubic", max_memory=2 * needed).upscale_to(picture, tmp_path / "a.jpg")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]

@@ -14,6 +14,7 @@ from mvmsr import basicsr_shim
 from mvmsr.archs import SRResNet, count_parameters
 from mvmsr.inference import WeightsError, find_weights, load_generator, read_info, save_weights
 from mvmsr.inference import weights as weights_room
+from mvmsr.inference.state_reading import read_state
 
 ARGS = {"num_feat": 8, "num_block": 2}
 
@@ -192,3 +193,15 @@ def test_a_folder_does_not_hide_a_built_in_name(weights: Path, tmp_path: Path, m
 def test_a_directory_without_weights(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no weights/\*\.safetensors"):
         find_weights(tmp_path)
+
+
+def test_the_state_that_is_preferred_is_taken(tmp_path: Path) -> None:
+    torch.save({"params": {"a": torch.ones(1)}, "params_ema": {"a": torch.zeros(1)}}, tmp_path / "a.pth")
+    for prefer, value in (("params", 1), ("params_ema", 0), ("elsewhere", 0)):
+        assert read_state(tmp_path / "a.pth", prefer)[1]["a"].item() == value
+
+
+def test_names_lose_a_prefix_that_all_of_them_have(tmp_path: Path) -> None:
+    for names, expected in ((["module.a", "module.b"], {"a", "b"}), (["module.a", "b"], {"module.a", "b"})):
+        torch.save({name: torch.zeros(1) for name in names}, tmp_path / "a.pth")
+        assert set(read_state(tmp_path / "a.pth")[1]) == expected

@@ -81,6 +81,7 @@ def test_variants_have_names_of_their_own() -> None:
     metrics, _ = build_metrics(["niqe", "calculate_niqe"])
     assert {name: metric.luma for name, metric in metrics.items()} == {"niqe": "gray", "niqe_y": "y"}
     assert build_metric("niqe", {"crop_border": 4}).crop_border == 4
+    assert build_metric("niqe_y_crop4", {"crop_border": 2}).name == "niqe_y_crop2"  # what is asked for comes last
 
 
 def test_consistency(pictures) -> None:

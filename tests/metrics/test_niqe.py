@@ -194,6 +194,15 @@ def test_metric_takes_gray_or_luma() -> None:
     assert Niqe(crop_border=7)(cropped, None, PROTOCOL) == values[0]
 
 
+def test_two_blocks_inside_the_border_are_enough() -> None:
+    assert Niqe().limitation(96, 192, PROTOCOL) is None
+    assert math.isfinite(Niqe()(texture(5, 96, 192), None, PROTOCOL))
+    cropping = Niqe(crop_border=4)
+    assert cropping.limitation(104, 200, PROTOCOL) is None
+    assert cropping.limitation(103, 300, PROTOCOL) is not None
+    assert cropping.limitation(104, 199, PROTOCOL) is not None
+
+
 @pytest.mark.parametrize(("height", "width"), [(95, 500), (500, 95), (150, 150)])
 def test_too_small_gives_nan_and_a_reason(height: int, width: int) -> None:
     metric = Niqe()

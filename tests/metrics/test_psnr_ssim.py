@@ -186,7 +186,9 @@ def test_small_pictures_have_no_valid_ssim() -> None:
     metric = Ssim()
     assert metric.limitation(18, 100, make_protocol("y", 4)) is not None
     assert metric.limitation(19, 100, make_protocol("y", 4)) is None
-    assert metric.limitation(18, 100, make_protocol("rgb_zero_pad", 4)) is None
+    tiny, zero_pad = pair(9, 5, 8), make_protocol("rgb_zero_pad", 4)  # a window fits once zeros are around it
+    assert metric.limitation(5, 8, zero_pad) is None
+    assert 0 < metric(*tiny, zero_pad) < 1
     small = np.zeros((18, 30, 3), np.uint8)
     with pytest.raises(ValueError, match="fewer than the 11x11 window"):
         metric(small, small, make_protocol("y", 4))
@@ -212,4 +214,10 @@ def test_a_metric_under_a_protocol_of_its_own() -> None:
         plain = build_metric(name[:4])
         assert metric.name == name
         assert metric.higher_is_better
+        assert metric.decimals == plain.decimals
         assert metric(sr, gt, make_protocol("y", 4)) == plain(sr, gt, protocol) != plain(sr, gt, make_protocol("y", 4))
+
+
+def test_a_protocol_of_its_own_says_which_pictures_are_too_small() -> None:
+    for name, protocol, fits in (("ssim_rgb_crop0", "y", True), ("ssim_rgb_crop1", "rgb_zero_pad", False)):
+        assert (build_metric(name).limitation(11, 12, make_protocol(protocol, 4)) is None) == fits

@@ -30,5 +30,8 @@ def test_the_layer_is_conv2d_and_follows_its_weights() -> None:
         for _ in range(2):
             torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1), rtol=1e-4, atol=1e-4)
             layer.load_state_dict({"weight": torch.randn(4, 6, 3, 3), "bias": torch.randn(4)})
-    assert layer(x).requires_grad  # with gradients it is PyTorch's own
+    expected = F.conv2d(x, layer.weight, layer.bias, padding=1)
+    for _ in range(2):  # with gradients it is PyTorch's own, and keeps no graph
+        assert torch.equal(layer(x), expected)
+        layer(x).sum().backward()
     assert set(layer.state_dict()) == {"weight", "bias"}
