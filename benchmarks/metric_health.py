@@ -1,8 +1,8 @@
 """Does the metric network learn a distance that holds on pictures it never saw, and does it stay alive?
 
     for seed in 0 1 2; do
-        mvmsr train -opt options/train/mvm_srresnet_x4_cpu.yml --set manual_seed=$seed --set name=health_$seed \\
-            --set val.val_freq=250
+        mvmsr train -opt options/train/mvm_srresnet_x4_cpu.yml --set manual_seed=$seed name=health_$seed \\
+            val.val_freq=500 datasets.val.name=BSD100 datasets.val_2=~
     done
     python benchmarks/metric_health.py experiments/health_* [--json FILE] [--image FILE]
 
