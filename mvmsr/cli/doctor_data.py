@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,17 @@ def check_run_data(root: Path, data_root: Path | None = None) -> Iterator[Findin
 def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator[Finding]:
     """Pairs and sizes by the files' headers; then every picture is read and compared with the others."""
     from mvmsr.data.packing import audit
+    from mvmsr.engine.train_set import paired_kind
+    from mvmsr.registry import RegistryError
 
-    spec = options.datasets.train
-    if spec.type not in ("PairedImageDataset", "DegradedImageDataset", "RealESRGANDataset"):
+    spec, kind = options.datasets.train, None
+    with suppress(RegistryError):  # of somebody's own data set, which is registered where it is trained on
+        kind = paired_kind(options)
+    if kind is None:
         yield Finding("Data", "training images", State.note, f"not looked at: {spec.type} is not one of ours")
         return
     try:
-        pairs = _training_pairs(options, data_root)
+        pairs = _training_pairs(options, kind.gt_only, data_root)
     except ValueError as error:  # of folders that are missing, do not pair up, or differ in number
         remedy = "set MVMSR_DATA_ROOT or --data-root to the folder that holds your data sets"
         yield Finding("Data", "training images", State.missing, str(error), remedy)
@@ -62,13 +67,11 @@ def check_data(options: TrainOptions, data_root: Path | None = None) -> Iterator
     yield from _likenesses(pairs, options, data_root)
 
 
-def _training_pairs(options: TrainOptions, data_root: Path | None) -> list[ImagePair]:
+def _training_pairs(options: TrainOptions, gt_only: bool, data_root: Path | None) -> list[ImagePair]:
     from mvmsr.data.layouts import resolve_dataroot
     from mvmsr.data.paired_dataset import as_list, find_training_pairs
-    from mvmsr.registry import DATASETS
 
     args = options.datasets.train.args
-    gt_only = getattr(DATASETS.get(options.datasets.train.type), "gt_only", False)
     roots = [resolve_dataroot(root, data_root) for root in as_list(args.get("dataroot_gt") or [])]
     template, meta = args.get("filename_tmpl", "{}"), args.get("meta_info_file")
     return find_training_pairs(roots, args.get("dataroot_lq"), options.scale, template, meta, data_root, gt_only)

@@ -20,7 +20,7 @@ _KEYS = ("datasets", "train")
 
 def train_set_problems(options: TrainOptions) -> list[Problem]:
     """Arguments of the built-in data set whose values cannot be right, whatever lies on the disk."""
-    spec, kind = options.datasets.train, _ours(options)
+    spec, kind = options.datasets.train, paired_kind(options)
     if kind is None:
         return []
     args, problems = spec.args, []
@@ -43,7 +43,7 @@ def train_set_problems(options: TrainOptions) -> list[Problem]:
 def absent_folders(options: TrainOptions) -> list[Problem]:
     """The folders of the training set that are not on this machine; nothing in those that are is looked at."""
     spec, problems = options.datasets.train, []
-    if _ours(options) is None:
+    if paired_kind(options) is None:
         return []
     for key in ("dataroot_gt", "dataroot_lq"):
         given = spec.args.get(key) or ()
@@ -62,7 +62,7 @@ def missing_pictures(options: TrainOptions) -> str | None:
         OptionsError: pictures that are here, and do not pair up or cannot be trained on.
         ValueError: arguments that do not go together.
     """
-    kind = _ours(options)
+    kind = paired_kind(options)
     if kind is None:
         return None
     args = accepted_arguments(check_pictures, options.datasets.train.args)
@@ -76,7 +76,7 @@ def missing_pictures(options: TrainOptions) -> str | None:
     return None
 
 
-def _ours(options: TrainOptions) -> type[PairedImageDataset] | None:
+def paired_kind(options: TrainOptions) -> type[PairedImageDataset] | None:
     """PairedImageDataset, or one that differs from it by what is done to its crops only; None if it is neither."""
     kind: Any = DATASETS.get(options.datasets.train.type)
     return kind if inspect.isclass(kind) and issubclass(kind, PairedImageDataset) else None

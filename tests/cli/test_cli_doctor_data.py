@@ -119,3 +119,10 @@ def test_pictures_that_are_not_here_are_missing(run: Path, tmp_path: Path) -> No
     (finding,) = _data_findings(run)["training images"]
     assert finding["state"] == "missing"
     assert "--data-root" in finding["remedy"]
+
+
+def test_a_data_set_that_is_not_registered_here_is_not_looked_at(run: Path) -> None:
+    (run / "options.yml").write_text(OPTIONS.replace("{dataroot_gt: mine", "{type: Somebodys, dataroot_gt: mine"))
+    (found,) = _data_findings(run)["training images"]
+    assert found["state"] == "note"
+    assert "Somebodys is not one of ours" in json.dumps(found)
