@@ -1,4 +1,4 @@
-"""A convolution of stride 2 as a matrix product, where that is quicker on a CPU."""
+"""A convolution of stride 2 in other words, where those are quicker on a CPU."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 _MANY_CHANNELS = 128
 _FEW_PIXELS = 576
+_PICTURE_CHANNELS = 4
+"""At most so many channels has a picture."""
 
 
 class StridedConv2d(nn.Conv2d):
-    """`nn.Conv2d(in_channels, out_channels, kernel_size, stride=2, padding=1)`, quicker in deep layers on a CPU.
+    """`nn.Conv2d(in_channels, out_channels, kernel_size, stride=2, padding=1)`, quicker in some layers on a CPU.
 
     With many channels and few pixels, a CPU's convolution spends its time on reordering the weights, above all for
     their gradient. There the patches are laid out as rows and multiplied with the weights as they are: measured on
     32 maps of 256x6x6 in bfloat16, forward and both gradients take a quarter of the time.
+
+    The gradient of a picture is slow as well. In compiled graphs it is taken by cells of 2x2 pixels: measured on 16
+    pictures of 96x96 in bfloat16, forward and this gradient take half the time.
 
     Args:
         in_channels: channels of the input.
@@ -30,10 +36,41 @@ class StridedConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride=2, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        few_pixels = x.shape[-2] * x.shape[-1] <= _FEW_PIXELS
-        if x.device.type != "cpu" or self.in_channels < _MANY_CHANNELS or not few_pixels:
+        height, width = x.shape[-2:]
+        if x.device.type != "cpu":
             return super().forward(x)
-        return conv_as_product(x, self.weight, self.bias, stride=2, padding=1)
+        if self.in_channels >= _MANY_CHANNELS and height * width <= _FEW_PIXELS:
+            return conv_as_product(x, self.weight, self.bias, stride=2, padding=1)
+        whole_cells = height % 2 == width % 2 == 0 and self.kernel_size == (4, 4)
+        if self.in_channels <= _PICTURE_CHANNELS and whole_cells and torch.compiler.is_compiling():
+            product = _ByCells.apply(x, self.weight)
+            return product if self.bias is None else product + self.bias.to(product.dtype)[:, None, None]
+        return super().forward(x)
+
+
+class _ByCells(torch.autograd.Function):
+    """`F.conv2d(x, weight, stride=2, padding=1)` with 4x4 kernels, for x (N, C, H, W) of even H and W.
+
+    To the cells of 2x2 pixels of the padded picture it is a convolution of stride 1 with 2x2 kernels, whose gradient
+    CPUs are made for. For compiled graphs, which leave out the gradient that is not asked for.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """The convolution as it is, in the precision of autocast."""
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight = x.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, stride=2, padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        """Both gradients."""
+        x, weight = ctx.saved_tensors
+        cells = F.conv_transpose2d(grads[0], F.pixel_unshuffle(weight, 2))
+        of_weight = conv2d_weight(x, weight.shape, grads[0], stride=2, padding=1)
+        return F.pixel_shuffle(cells, 2)[:, :, 1:-1, 1:-1], of_weight
 
 
 def conv_as_product(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
