@@ -106,9 +106,20 @@ class Optimizer(Component):
 
 
 class MetricOptimizer(Optimizer):
-    """The metric network's: by default it learns faster than the rest, or its distance lags behind the generator."""
+    """The metric network's: by default it learns faster than the rest, or its distance lags behind the generator.
+
+    An Adam of any kind takes betas of 0.5 and 0.999, as is usual for discriminators: with 0.9 its momentum can carry
+    it past the distance that it has found, whose loss then bursts for a hundred iterations.
+    """
 
     lr: Annotated[float, Field(gt=0)] = 3e-4
+
+    @model_validator(mode="before")
+    @classmethod
+    def _calm(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "adam" not in str(values.get("type") or "Adam").lower():
+            return values
+        return {"betas": (0.5, 0.999), **values}
 
 
 class Scheduler(Component):

@@ -16,6 +16,22 @@ from mvmsr.config.load import validate
 from mvmsr.config.yaml_source import Source, parse_yaml
 
 
+@pytest.mark.parametrize(
+    ("written", "args"),
+    [
+        ("null", {"betas": (0.5, 0.999)}),
+        ("{lr: 3e-4}", {"betas": (0.5, 0.999)}),
+        ("{type: null}", {"betas": (0.5, 0.999)}),
+        ("{type: NAdam}", {"betas": (0.5, 0.999)}),
+        ("{betas: [0.9, 0.99]}", {"betas": (0.9, 0.99)}),
+        ("{type: SGD, momentum: 0.9}", {"momentum": 0.9}),
+    ],
+)
+def test_the_metric_networks_optimizer_is_faster_and_calmer_by_default(read, written, args):
+    optimizer = read(f"train.optim_m={written}").train.optim_m
+    assert (optimizer.lr, optimizer.args) == (3e-4, args)
+
+
 def test_defaults_and_types(read):
     options = read()
     assert (options.name, options.scale, options.manual_seed) == ("small", 4, 0)
