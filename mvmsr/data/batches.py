@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -30,6 +31,13 @@ class CropSource(Protocol):
     def __len__(self) -> int: ...
 
     def crop_views(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+Crop = tuple[str, np.ndarray, np.ndarray]
+"""A picture's name; its crop of low quality and its ground truth, (H, W, 3) uint8."""
+
+MapCrops = Callable[[Callable[[int], Crop], Iterable[int]], Iterable[Crop]]
+"""`map`, or that of a pool of threads."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class TrainBatches:
         enlarge_ratio: crops of each picture an epoch.
         rank, world_size: this process takes its share of every batch: `batch_size / world_size` pictures. All shares
             together are the batch of a single process.
+        threads: how many crops `iterate` makes at once. The batches are the same; the data set's `crop_views` must
+            allow it.
     """
 
     def __init__(
@@ -73,6 +83,7 @@ class TrainBatches:
         enlarge_ratio: int = 1,
         rank: int = 0,
         world_size: int = 1,
+        threads: int = 1,
     ) -> None:
         if len(dataset) == 0:
             raise ValueError("the data set holds no images")
@@ -87,6 +98,7 @@ class TrainBatches:
             )
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.epoch_length = len(dataset) * enlarge_ratio
+        self._threads = threads
         self._share = batch_size // world_size
         self._first = rank * self._share
         self._order = lru_cache(maxsize=2)(self._draw_order)
@@ -95,7 +107,7 @@ class TrainBatches:
         """The epoch that batch `index` begins in."""
         return index * self.batch_size // self.epoch_length
 
-    def batch(self, index: int) -> Batch:
+    def batch(self, index: int, map_crops: MapCrops = map) -> Batch:
         """Batch number `index`, counted from 0."""
         if index < 0:
             raise IndexError(f"batches count from 0, got {index}")
@@ -105,31 +117,34 @@ class TrainBatches:
         gt = np.empty((count, 3, gt_size, gt_size), dtype=np.uint8)
         names = []
         start = index * self.batch_size + self._first
-        for row, position in enumerate(range(start, start + count)):
-            epoch, place = divmod(position, self.epoch_length)
-            picture = int(self._order(epoch)[place])
-            low, high = self.dataset.crop_views(picture, self._rng(1, position))
+        for row, (name, low, high) in enumerate(map_crops(self._crop, range(start, start + count))):
             lq[row], gt[row] = low.transpose(2, 0, 1), high.transpose(2, 0, 1)
-            names.append(self.dataset.names[picture])
+            names.append(name)
         return Batch(torch.from_numpy(lq), torch.from_numpy(gt), names, index)
+
+    def _crop(self, position: int) -> Crop:
+        """The crop at a position of the endless stream."""
+        epoch, place = divmod(position, self.epoch_length)
+        picture = int(self._order(epoch)[place])
+        return self.dataset.names[picture], *self.dataset.crop_views(picture, self._rng(1, position))
 
     def iterate(
         self, start: int, stop: int | None = None, prefetch: int = 2, pin_memory: bool = False
     ) -> Generator[Batch, None, None]:
-        """Batches `start` to `stop - 1` (without end if None), made ahead by one background thread.
+        """Batches `start` to `stop - 1` (without end if None), made ahead in the background.
 
         Args:
             prefetch: how many batches may lie ready; 0 makes them in the calling thread.
             pin_memory: put them into page-locked memory, for asynchronous copies to a CUDA device.
 
-        An error in the thread is raised here. The thread ends with the generator: when it is exhausted, closed or
+        An error in a thread is raised here. The threads end with the generator: when it is exhausted, closed or
         garbage-collected.
         """
         pin_memory = pin_memory and torch.cuda.is_available()
         indices = iter(range(start, stop)) if stop is not None else itertools.count(start)
         if prefetch < 1:
             for index in indices:
-                yield self._ready(index, pin_memory)
+                yield self._ready(index, pin_memory, map)
             return
         ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=prefetch)
         closed = threading.Event()
@@ -142,10 +157,11 @@ class TrainBatches:
 
         def work() -> None:
             try:
-                for index in indices:
-                    if closed.is_set():
-                        return
-                    put(self._ready(index, pin_memory))
+                with ThreadPoolExecutor(self._threads, "mvmsr-crops") if self._threads > 1 else nullcontext() as pool:
+                    for index in indices:
+                        if closed.is_set():
+                            return
+                        put(self._ready(index, pin_memory, pool.map if pool else map))
                 put(None)
             except BaseException as error:  # whatever it is belongs to the consumer
                 put(error)
@@ -161,8 +177,8 @@ class TrainBatches:
             closed.set()
             thread.join()
 
-    def _ready(self, index: int, pin_memory: bool) -> Batch:
-        batch = self.batch(index)
+    def _ready(self, index: int, pin_memory: bool, map_crops: MapCrops) -> Batch:
+        batch = self.batch(index, map_crops)
         if not pin_memory:
             return batch
         return Batch(batch.lq.pin_memory(), batch.gt.pin_memory(), batch.names, batch.index)

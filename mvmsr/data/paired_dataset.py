@@ -48,6 +48,8 @@ class PairedImageDataset:
 
     gt_only: ClassVar[bool] = False
     """Whether low-quality pictures are left out, even those that a layout has."""
+    crop_threads: ClassVar[int] = 1
+    """How many threads should make crops, where there are so many processors; more than one where a crop takes long."""
 
     def __init__(
         self,

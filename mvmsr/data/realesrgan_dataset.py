@@ -38,6 +38,7 @@ class RealESRGANDataset(PairedImageDataset):
     """
 
     gt_only = True
+    crop_threads = 8
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ from mvmsr.engine.sharding import ShardedGenerator, obstacle
 from mvmsr.engine.step import Networks
 from mvmsr.engine.train_set import data_errors_named
 from mvmsr.engine.updates import Player
-from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision
+from mvmsr.hardware import autocast, pick_channels_last, pick_device, pick_precision, usable_processors
 from mvmsr.losses.term import Term
 from mvmsr.registry import ARCHS, DATASETS, LOSSES
 
@@ -229,7 +229,8 @@ def build_batches(options: TrainOptions, processes: Processes = ALONE) -> TrainB
         dataset = DATASETS.get(spec.type)(**{"scale": options.scale, **spec.args})
     batch_size = spec.batch_size_per_gpu * processes.size
     ratio, rank = spec.dataset_enlarge_ratio, processes.rank
-    return TrainBatches(dataset, batch_size, options.manual_seed, ratio, rank, processes.size)
+    threads = max(1, min(getattr(dataset, "crop_threads", 1), usable_processors() // processes.size))
+    return TrainBatches(dataset, batch_size, options.manual_seed, ratio, rank, processes.size, threads)
 
 
 def _term(options: TrainOptions, name: str, spec: Component, placement: Placement) -> Term:

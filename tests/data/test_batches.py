@@ -108,7 +108,7 @@ def test_prefetching_runs_ahead_but_no_further_than_asked(dataset: PairedImageDa
     batches = TrainBatches(dataset, 3, seed=1)
     made: list[int] = []
     original = batches.batch
-    monkeypatch.setattr(batches, "batch", lambda index: made.append(index) or original(index))
+    monkeypatch.setattr(batches, "batch", lambda index, *rest: made.append(index) or original(index, *rest))
     stream = batches.iterate(0, prefetch=2)
     next(stream)
     deadline = time.monotonic() + 5
@@ -123,10 +123,10 @@ def test_errors_of_the_thread_reach_the_consumer(dataset: PairedImageDataset, mo
     batches = TrainBatches(dataset, 3, seed=1)
     original = batches.batch
 
-    def fail_at_two(index: int) -> Batch:
+    def fail_at_two(index: int, *rest) -> Batch:
         if index == 2:
             raise RuntimeError("the disk has gone")
-        return original(index)
+        return original(index, *rest)
 
     monkeypatch.setattr(batches, "batch", fail_at_two)
     stream = batches.iterate(0, 5)
@@ -134,6 +134,34 @@ def test_errors_of_the_thread_reach_the_consumer(dataset: PairedImageDataset, mo
     with pytest.raises(RuntimeError, match="the disk has gone"):
         next(stream)
     assert batch_threads() == []
+
+
+def test_several_threads_make_the_batches_of_one(dataset: PairedImageDataset, monkeypatch: pytest.MonkeyPatch):
+    one, several = TrainBatches(dataset, 6, seed=2), TrainBatches(dataset, 6, seed=2, threads=3)
+    original, at_once = dataset.crop_views, threading.Barrier(3)
+
+    def together(index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        at_once.wait(timeout=20)  # three are inside, or nobody gets on
+        return original(index, rng)
+
+    monkeypatch.setattr(dataset, "crop_views", together)
+    got = list(several.iterate(0, 4))
+    monkeypatch.undo()
+    assert len(got) == 4
+    assert all(same(batch, one.batch(batch.index)) for batch in got)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mvmsr-")]
+
+
+def test_an_error_in_one_of_several_threads_reaches_the_consumer(
+    dataset: PairedImageDataset, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        raise OSError("the disk has gone")
+
+    monkeypatch.setattr(dataset, "crop_views", fail)
+    with pytest.raises(OSError, match="the disk has gone"):
+        next(TrainBatches(dataset, 6, seed=2, threads=3).iterate(0))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mvmsr-")]
 
 
 def test_shares_of_several_processes_make_the_batch_of_one(dataset: PairedImageDataset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,23 @@ def test_batch_sizes_and_scale_reach_the_data(pictures: Path, tmp_path: Path) ->
     batch = build_batches(tiny_options(tmp_path, pictures, changes={"datasets.train.batch_size_per_gpu": 3})).batch(0)
     assert batch.lq.shape == (3, 3, 4, 4)
     assert batch.gt.shape == (3, 3, 16, 16)
+
+
+@pytest.mark.parametrize(("processors", "several"), [(2, True), (1, False)])
+def test_crops_that_take_long_are_made_by_several_threads(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int, several: bool
+) -> None:
+    monkeypatch.setattr("mvmsr.engine.build.usable_processors", lambda: processors)
+    batches = build_batches(tiny_options(tmp_path, pictures, changes={"datasets.train.type": "RealESRGANDataset"}))
+    original, makers = batches.dataset.crop_views, set()
+
+    def watched(*arguments: Any) -> Any:
+        makers.add(threading.current_thread().name)
+        return original(*arguments)
+
+    monkeypatch.setattr(batches.dataset, "crop_views", watched)
+    next(batches.iterate(0))
+    assert all(name.startswith("mvmsr-crops") == several for name in makers)
 
 
 @pytest.fixture
