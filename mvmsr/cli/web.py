@@ -53,18 +53,18 @@ def command(
     side = tile_side(tile)
     from mvmsr.inference.memory import parse_bytes
     from mvmsr.web.limits import Limits, parse_pixels
+    from mvmsr.web.models import Models
     from mvmsr.web.server import Address, serve
-    from mvmsr.web.shelf import Shelf
 
     address = Address(host, port, share)
     until = threading.Event()
     try:
         limits = Limits(parse_bytes(max_upload), parse_pixels(max_pixels), max_seconds, queue)
-        shelf = Shelf(model or (), side, device, precision)
-        console.print(f"models: {plain(', '.join(shelf.names))}", soft_wrap=True)
+        models = Models(model or (), side, device, precision)
+        console.print(f"models: {plain(', '.join(models.names))}", soft_wrap=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda _number, _frame: until.set())
-        serve(shelf, limits, address, until, lambda url, public: _tell(console, address, url, public))
+        serve(models, limits, address, until, lambda url, public: _tell(console, address, url, public))
     except (ValueError, OSError, RuntimeError) as error:
         console.print(f"[red]error[/] {plain(error)}", soft_wrap=True)
         raise typer.Exit(2) from error

@@ -23,12 +23,12 @@ _READ_NAMES = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM or AVIF"
 
 
 @dataclass(frozen=True)
-class Order:
+class Job:
     """What a visitor asks for.
 
     Attributes:
         source: the uploaded file.
-        model: a name on the shelf.
+        model: one of `Models.names`.
         scale: one of `SCALES`.
         format: one of `FORMATS`.
         quality: 1 to 100, of JPEG and WebP.
@@ -50,7 +50,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Done:
+class Result:
     """What a visitor gets.
 
     Attributes:
@@ -93,7 +93,7 @@ def size_within(path: Path, scale: float, limits: Limits) -> tuple[int, int]:
     return height, width
 
 
-def carry_out(order: Order, upscaler: Upscaler, folder: Path, watch: Watch, max_pixels: int) -> Done:
+def run_job(job: Job, upscaler: Upscaler, folder: Path, watch: Watch, max_pixels: int) -> Result:
     """Enlarges a picture exactly as `mvmsr upscale` does, into `folder`.
 
     Args:
@@ -103,21 +103,21 @@ def carry_out(order: Order, upscaler: Upscaler, folder: Path, watch: Watch, max_
         ImageError: a file cannot be read or written, or the format cannot hold the result.
         Stopped: the watch says so.
     """
-    picture = read_picture(order.source, max_pixels)
-    file = folder / f"{order.source.stem}_x{order.scale}{FORMATS[order.format]}"
+    picture = read_picture(job.source, max_pixels)
+    file = folder / f"{job.source.stem}_x{job.scale}{FORMATS[job.format]}"
     with watch.over(upscaler.restorer.module if upscaler.restorer else None):
-        upscaler.upscale_to(picture, file, watch.advance, order.quality)
+        upscaler.upscale_to(picture, file, watch.advance, job.quality)
     watch.check()
     result = read_picture(file, max_pixels * LARGEST_OUTPUT).as_8_bit()
     height, width = result.rgb.shape[:2]
     watch.check()
     factor = min(PREVIEW_SIDE / max(height, width), 1.0)
     small = picture.as_8_bit() if result.alpha is not None else picture.as_8_bit().over_white()
-    bicubic = Upscaler(BICUBIC, outscale=order.scale * factor)
+    bicubic = Upscaler(BICUBIC, outscale=job.scale * factor)
     size = bicubic.size_of(*picture.rgb.shape[:2])
     before = _preview(bicubic.upscale(small, lambda _pixels: watch.check()), folder, "before")
     after = _preview(_reduced(result, size), folder, "after")
-    return Done(file, before, after, width, height, tuple(_notes(picture, order.format, factor)))
+    return Result(file, before, after, width, height, tuple(_notes(picture, job.format, factor)))
 
 
 def _reduced(picture: Picture, size: tuple[int, int]) -> Picture:

@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from mvmsr.web.desk import Desk
-from mvmsr.web.job import FORMATS, SCALES, Order, size_within
+from mvmsr.web.job import FORMATS, SCALES, Job, size_within
+from mvmsr.web.job_queue import JobQueue
 from mvmsr.web.limits import Refused
 from mvmsr.web.watch import Stopped
 
@@ -26,9 +26,9 @@ def theme() -> Any:
     return gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=_FONTS, font_mono=_MONO)
 
 
-def build(desk: Desk) -> gr.Blocks:
-    """The page on which a desk's visitors place their orders."""
-    actions, limits, names = _Actions(desk), desk.limits, desk.shelf.names
+def build(jobs: JobQueue) -> gr.Blocks:
+    """The page, whose visitors' jobs go into the queue."""
+    actions, limits, names = _Actions(jobs), jobs.limits, jobs.models.names
     with gr.Blocks(title="mvmsr", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown(
             "# Enlarge an image\n"
@@ -40,7 +40,7 @@ def build(desk: Desk) -> gr.Blocks:
                 upload = gr.File(label="Image", file_types=["image"], height=150, elem_id="upload")
                 about = gr.Markdown(elem_id="about")
                 model = gr.Dropdown(
-                    [(desk.shelf.title(name), name) for name in names], value=names[0], label="Model", elem_id="model"
+                    [(jobs.models.title(name), name) for name in names], value=names[0], label="Model", elem_id="model"
                 )
                 scale = gr.Radio([(f"x{n}", n) for n in SCALES], value=4, label="Scale", elem_id="scale", min_width=250)
                 format_ = gr.Radio(list(FORMATS), value="PNG", label="Format", elem_id="format")
@@ -81,8 +81,8 @@ def build(desk: Desk) -> gr.Blocks:
 class _Actions:
     """What the page does when a visitor uses its controls."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, jobs: JobQueue) -> None:
+        self.jobs = jobs
 
     def look(self, uploaded: str | None, scale: int) -> str:
         """What is said of a chosen file."""
@@ -90,7 +90,7 @@ class _Actions:
             return ""
         path = Path(uploaded)
         try:
-            height, width = size_within(path, scale, self.desk.limits)
+            height, width = size_within(path, scale, self.jobs.limits)
         except ValueError as error:
             return f"⚠️ {_plain(_said(error, path))}"
         return f"{_plain(path.name)}: {_size(width, height)} becomes {_size(width * scale, height * scale)}."
@@ -111,25 +111,25 @@ class _Actions:
         visitor = str(request.session_hash)
         progress(0, desc="Enlarging")
         try:
-            order = Order(Path(uploaded), model, int(scale), format_, int(quality))
-            finished = self.desk.serve(visitor, order, lambda part: progress(part, desc="Enlarging"))
+            job = Job(Path(uploaded), model, int(scale), format_, int(quality))
+            finished = self.jobs.run(visitor, job, lambda part: progress(part, desc="Enlarging"))
         except (Stopped, Refused) as error:
             title = "Stopped" if isinstance(error, Stopped) else "Not done"
             raise gr.Error(str(error), duration=_SHOWN_SECONDS, print_exception=False, title=title) from error
-        done = finished.done
-        told = f"{_size(done.width, done.height)} pixels in {finished.seconds:.1f} s. " + " ".join(done.notes)
-        label = f"Download {format_} ({_amount(done.file.stat().st_size)})"
-        download = gr.DownloadButton(label, value=str(done.file), interactive=True)
-        return (str(done.before), str(done.after)), download, told
+        result = finished.result
+        told = f"{_size(result.width, result.height)} pixels in {finished.seconds:.1f} s. " + " ".join(result.notes)
+        label = f"Download {format_} ({_amount(result.file.stat().st_size)})"
+        download = gr.DownloadButton(label, value=str(result.file), interactive=True)
+        return (str(result.before), str(result.after)), download, told
 
     def stop(self, request: gr.Request) -> str:
         """Call off this visitor's work."""
-        self.desk.call_off(str(request.session_hash))
+        self.jobs.cancel(str(request.session_hash))
         return "Stopped."
 
     def leave(self, request: gr.Request) -> None:
         """As `stop`, without a word: nobody reads it."""
-        self.desk.call_off(str(request.session_hash))
+        self.jobs.cancel(str(request.session_hash))
 
 
 def _said(error: ValueError, path: Path) -> str:

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mvmsr.web.desk import Desk
 from mvmsr.web.folder import Folder
 from mvmsr.web.gate import Gate, Rules
+from mvmsr.web.job_queue import JobQueue
 from mvmsr.web.limits import Limits
-from mvmsr.web.shelf import Shelf
+from mvmsr.web.models import Models
 
 _SWEEP_SECONDS = 60.0
 _KEEP_SECONDS = 3600.0
@@ -46,7 +46,7 @@ class Address:
 
 
 def serve(
-    shelf: Shelf, limits: Limits, address: Address, until: threading.Event, ready: Callable[[str, str | None], object]
+    models: Models, limits: Limits, address: Address, until: threading.Event, ready: Callable[[str, str | None], object]
 ) -> None:
     """Serves the page until the event is set, then removes all files of it.
 
@@ -61,7 +61,7 @@ def serve(
     folder = Folder()
     try:
         _prepare(folder)
-        _serve(Desk(shelf, limits, folder), address, until, ready)
+        _serve(JobQueue(models, limits, folder), address, until, ready)
     finally:
         folder.remove()
 
@@ -95,14 +95,16 @@ def _prepare(folder: Folder) -> None:
     tempfile.tempdir = str(folder.parts)
 
 
-def _serve(desk: Desk, address: Address, until: threading.Event, ready: Callable[[str, str | None], object]) -> None:
+def _serve(
+    jobs: JobQueue, address: Address, until: threading.Event, ready: Callable[[str, str | None], object]
+) -> None:
     from starlette.middleware import Middleware
 
     page_module = importlib.import_module("mvmsr.web.page")  # imports gradio, which reads the settings of `_prepare`
-    limits, folder = desk.limits, desk.folder
+    limits, folder = jobs.limits, jobs.folder
     scripts = _SHARED_SCRIPTS if address.share else ()
     rules = Rules(folder, limits.upload_bytes, 2 * _UPLOADS_KEPT * limits.upload_bytes, address.local, scripts)
-    page = page_module.build(desk)
+    page = page_module.build(jobs)
     page.queue(max_size=limits.waiting, default_concurrency_limit=1, api_open=False)
     page.launch(
         server_name=address.host,
@@ -137,5 +139,5 @@ def _serve(desk: Desk, address: Address, until: threading.Event, ready: Callable
         while not until.wait(_SWEEP_SECONDS):
             folder.sweep(kept)
     finally:
-        desk.close()
+        jobs.close()
         page.close(verbose=False)

@@ -14,7 +14,7 @@ from mvmsr.inference.weights import WeightsError, builtin_names, default_model
 from mvmsr.web.limits import Refused
 
 
-class Shelf:
+class Models:
     """Models by the name that visitors see: those asked for, the built-in ones, bicubic.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where visitors' orders are taken, one after the other, and where they can be called off."""
+"""Visitors' jobs, run one after the other; each can be cancelled."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from dataclasses import dataclass
 
 from mvmsr.data.picture import ImageError
 from mvmsr.web.folder import Folder
-from mvmsr.web.job import Done, Order, carry_out, size_within
+from mvmsr.web.job import Job, Result, run_job, size_within
 from mvmsr.web.limits import Limits, Refused
-from mvmsr.web.shelf import Shelf
+from mvmsr.web.models import Models
 from mvmsr.web.watch import Stopped, Watch
 
 
 @dataclass(frozen=True)
-class Finished:
+class TimedResult:
     """A result, and how long it took in seconds."""
 
-    done: Done
+    result: Result
     seconds: float
 
 
-class Desk:
-    """Carries out orders, one at a time."""
+class JobQueue:
+    """Runs jobs, one at a time."""
 
-    def __init__(self, shelf: Shelf, limits: Limits, folder: Folder) -> None:
-        self.shelf, self.limits, self.folder = shelf, limits, folder
+    def __init__(self, models: Models, limits: Limits, folder: Folder) -> None:
+        self.models, self.limits, self.folder = models, limits, folder
         self._at_work = threading.Lock()
         self._watches: dict[str, Watch] = {}
         self._closed = False
 
-    def serve(self, visitor: str, order: Order, on_progress: Callable[[float], object]) -> Finished:
+    def run(self, visitor: str, job: Job, on_progress: Callable[[float], object]) -> TimedResult:
         """Enlarges a visitor's picture.
 
         Raises:
             Refused: it cannot be done; the message says why, and names no path of this machine.
-            Stopped: it was called off, or took too long.
+            Stopped: it was cancelled, or took too long.
         """
-        name = order.source.name
-        upscaler = self.shelf.upscaler(order.model, order.scale)
+        name = job.source.name
+        upscaler = self.models.upscaler(job.model, job.scale)
         place = watch = None
         try:
-            height, width = size_within(order.source, order.scale, self.limits)
+            height, width = size_within(job.source, job.scale, self.limits)
             with self._at_work:
                 if self._closed:
                     raise Stopped("This page is being closed.")
                 watch = self._watches[visitor] = Watch(height * width, self.limits.seconds, on_progress)
                 place = self.folder.new()
-                done = carry_out(order, upscaler, place, watch, self.limits.pixels)
+                result = run_job(job, upscaler, place, watch, self.limits.pixels)
             place = None
-            return Finished(done, watch.elapsed)
+            return TimedResult(result, watch.elapsed)
         except ImageError as error:
             raise Refused(f"{name} {error.cause}.") from error
         except OSError as error:
@@ -69,13 +69,13 @@ class Desk:
             if place is not None:
                 shutil.rmtree(place, ignore_errors=True)
 
-    def call_off(self, visitor: str) -> None:
+    def cancel(self, visitor: str) -> None:
         """Stops the work on a visitor's picture, if there is any."""
         with suppress(KeyError):
             self._watches[visitor].stop()
 
     def close(self, seconds: float = 30.0) -> None:
-        """Takes no more orders, stops the work, and waits so long for its end, so that nothing is written any more."""
+        """Takes no more jobs, stops the work, and waits so long for its end, so that nothing is written any more."""
         self._closed = True
         for watch in list(self._watches.values()):
             watch.stop("This page is being closed.")
