@@ -205,6 +205,14 @@ def test_equal_names_in_several_folders(pictures: Path, tmp_path: Path) -> None:
     assert saved == ["00000001_made_a_1.png", "00000001_made_b_1.png"]
 
 
+def test_a_validation_without_metrics_is_not_repeated(pictures: Path, tmp_path: Path, console: Console) -> None:
+    changes = _changes(pictures, metrics=[], samples=1)
+    run = loop.train(tiny_options(tmp_path, pictures, changes=changes), console=console)
+    before = run.stats.read_text()
+    loop.train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
+    assert run.stats.read_text() == before
+
+
 def test_side_by_side_is_the_middle() -> None:
     gt = np.random.default_rng(0).integers(0, 256, (12, 8, 3), dtype=np.uint8)
     lq, sr = imresize(gt, 0.25), 255 - gt
