@@ -221,24 +221,27 @@ def find_pairs(
     if layout.suffixes:
         high = _originals(high, scale)
     _refuse_twins(high, layout.gt)
+    names = _names(high, layout)
     if lq_root is None:
-        return [ImagePair(_name(path, layout), path, None) for path in high]
+        return [ImagePair(name, path, None) for name, path in zip(names, high, strict=True)]
 
     low = {path.stem: path for path in list_images(lq_root)}
     if layout.suffixes and lq_root == layout.gt:
         low = {stem: path for stem, path in low.items() if _is_low(stem, scale)}
-    pairs, missing, used = [], [], set()
-    for path in high:
+    pairs, missing, shared, used = [], [], [], set()
+    for name, path in zip(names, high, strict=True):
         wanted = _low_stems(path.stem, filename_tmpl, scale)
         stem = next((stem for stem in wanted if stem in low), None)
         if stem is None:
             missing.append(f"{path.name} (looked for {' or '.join(wanted)})")
         else:
+            if stem in used:
+                shared.append(f"{low[stem].name} (for {name})")
             used.add(stem)
-            pairs.append(ImagePair(_name(path, layout), path, low[stem]))
+            pairs.append(ImagePair(name, path, low[stem]))
     extra = [] if meta_info_file else [path.name for stem, path in low.items() if stem not in used]
-    if missing or extra:
-        raise LayoutError(_unpaired(layout.gt, lq_root, missing, extra))
+    if missing or extra or shared:
+        raise LayoutError(_unpaired(layout.gt, lq_root, missing, extra, shared))
     return pairs
 
 
@@ -257,8 +260,14 @@ def _low_stems(stem: str, template: str, scale: int) -> list[str]:
     return stems
 
 
-def _name(path: Path, layout: Layout) -> str:
-    return re.sub(r"(_SRF_\d+)?_HR$", "", path.stem) if layout.suffixes else path.stem
+def _names(high: list[Path], layout: Layout) -> list[str]:
+    """What the pictures are called: their stems; their folders besides, where a list names equal stems of several."""
+    stems = [re.sub(r"(_SRF_\d+)?_HR$", "", path.stem) if layout.suffixes else path.stem for path in high]
+    if len(set(stems)) == len(stems):
+        return stems
+    whole = [Path(os.path.abspath(path)) for path in high]  # without `..`, as names become files
+    above = os.path.commonpath([path.parent for path in whole])
+    return [path.relative_to(above).with_suffix("").as_posix() for path in whole]
 
 
 def _names_in(meta: Path) -> list[str]:
@@ -289,12 +298,14 @@ def _refuse_twins(high: list[Path], folder: Path) -> None:
         raise LayoutError(f"{folder} holds images that differ by suffix only: {first_few(twins)}; keep one of each")
 
 
-def _unpaired(gt: Path, lq: Path, missing: list[str], extra: list[str]) -> str:
+def _unpaired(gt: Path, lq: Path, missing: list[str], extra: list[str], shared: list[str]) -> str:
     lines = [f"images of {gt} and {lq} do not pair up:"]
     if missing:
         lines.append(f"  {len(missing)} without a low-quality version: {first_few(missing)}")
     if extra:
         lines.append(f"  {len(extra)} without a ground truth: {first_few(extra)}")
+    if shared:
+        lines.append(f"  {len(shared)} that another ground truth has already: {first_few(shared)}")
     lines.append(
         "  add the files, set filename_tmpl, or leave out dataroot_lq to have them made by bicubic downscaling"
     )

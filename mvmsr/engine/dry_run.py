@@ -26,6 +26,7 @@ from mvmsr.engine.plain_errors import plain_errors_typed
 from mvmsr.engine.rehearsal import rehearse
 from mvmsr.engine.run_dir import require_free_run_dir
 from mvmsr.engine.sharding import local
+from mvmsr.engine.step import Images
 from mvmsr.engine.train_set import missing_pictures
 from mvmsr.engine.validate import build_validation
 
@@ -128,6 +129,17 @@ def _time_once(experiment: Experiment, size: int, gt_size: int) -> float:
     lq = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8)
     gt = torch.randint(0, 256, (size, 3, gt_size, gt_size), dtype=torch.uint8)
     images = to_device(Batch(lq, gt, ["random"] * size, 0), experiment.device, experiment.channels_last)
+    train = experiment.options.train
+    # What the whole run is like: later than what the critics learn before the generator does.
+    after = max(train.net_d_init_iters, train.match_after_iter)
+    experiment.iteration = after // train.net_d_iters * train.net_d_iters + train.net_d_iters - 1
+    whole = _timed(experiment, images)  # the generator's turn
+    if train.net_d_iters == 1:
+        return whole
+    return (whole + (train.net_d_iters - 1) * _timed(experiment, images)) / train.net_d_iters
+
+
+def _timed(experiment: Experiment, images: Images) -> float:
     start = time.perf_counter()
     run_iteration(experiment, [images])
     if experiment.device.type == "cuda":

@@ -126,7 +126,7 @@ class _SampleWriter:
         if score.image in self.samples:
             pair = next(p for p in self.image_set.pairs if p.name == score.image)
             lq, gt = self.image_set.load(pair)
-            name = f"{self.iteration:08d}_{self.image_set.name}_{Path(score.image).name}.png"
+            name = f"{self.iteration:08d}_{self.image_set.name}_{score.image.replace('/', '_')}.png"
             write_rgb(self.folder / name, side_by_side(lq, sr, gt))
 
 

@@ -54,13 +54,13 @@ def validation_is_due(run: Run, iteration: int) -> bool:
 
 
 def was_validated(run: Run, iteration: int) -> bool:
-    """Whether the run's statistics hold scores of that iteration."""
+    """Whether the run's statistics hold a record of that validation, be it one without scores (`metrics: []`)."""
 
-    def has_scores() -> bool:
-        records = read_stats(run.folder.stats)
-        return any(r["iter"] == iteration and any(k.startswith("val/") for k in r) for r in records)
+    def has_record() -> bool:
+        records = (r for r in read_stats(run.folder.stats) if r["iter"] == iteration)
+        return any(not any(key.startswith("lr/") for key in r) for r in records)  # as those of training have
 
-    return run.experiment.processes.first("reading the statistics", has_scores)
+    return run.experiment.processes.first("reading the statistics", has_record)
 
 
 def validate_after_training(run: Run, stop: StopRequest) -> bool:

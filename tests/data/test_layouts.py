@@ -161,6 +161,30 @@ def test_meta_info_may_name_folders_below_the_root(tmp_path: Path):
     assert [pair.lq for pair in pairs] == [None, None]
 
 
+def test_equal_names_in_several_folders_are_told_apart(tmp_path: Path):
+    """Scores and saved pictures are kept by name."""
+    touch(tmp_path, "gt/a/1.png", "gt/b/1.png", "gt/b/c/2.png")
+    (tmp_path / "meta.txt").write_text("a/1.png\nb/1.png\nb/c/2.png\n")
+    pairs = find_pairs(tmp_path / "gt", meta_info_file=tmp_path / "meta.txt")
+    assert [pair.name for pair in pairs] == ["a/1", "b/1", "b/c/2"]
+
+
+def test_names_from_a_list_lead_nowhere_else(tmp_path: Path):
+    touch(tmp_path, "gt/1.png", "other/1.png")
+    (tmp_path / "meta.txt").write_text(f"../other/1.png\n{tmp_path}/gt/1.png\n")
+    pairs = find_pairs(tmp_path / "gt", meta_info_file=tmp_path / "meta.txt")
+    assert [pair.name for pair in pairs] == ["other/1", "gt/1"]
+
+
+@pytest.mark.parametrize("files", [("hr/a/1.png", "hr/b/1.png", "lr/1.png"), ("hr/1.png", "hr/1x4.png", "lr/1x4.png")])
+def test_no_two_ground_truths_share_a_low_quality_picture(tmp_path: Path, files: tuple[str, ...]):
+    touch(tmp_path, *files)
+    listed = "".join(f"{file.removeprefix('hr/')}\n" for file in files if file.startswith("hr/"))
+    (tmp_path / "meta.txt").write_text(listed)
+    with pytest.raises(LayoutError, match="1 that another ground truth has already: 1"):
+        find_pairs(tmp_path / "hr", tmp_path / "lr", meta_info_file=tmp_path / "meta.txt")
+
+
 def test_meta_info_naming_absent_files(tmp_path: Path):
     touch(tmp_path, "hr/a.png")
     (tmp_path / "meta.txt").write_text("a.png\ngone.png\n")

@@ -183,6 +183,36 @@ def test_pictures_to_look_at(pictures: Path, tmp_path: Path, console: Console) -
     assert np.array_equal(together[:, 128:], read_rgb(pictures / "p0.png"))
 
 
+def test_equal_names_in_several_folders(pictures: Path, tmp_path: Path) -> None:
+    """Each is scored and saved by itself."""
+    for folder, source in (("a", "p0"), ("b", "p1")):
+        (tmp_path / "val" / folder).mkdir(parents=True)
+        shutil.copy(pictures / f"{source}.png", tmp_path / "val" / folder / "1.png")
+    means = []
+    for name, listed in (("a", "a/1.png"), ("b", "b/1.png"), ("both", "a/1.png\nb/1.png")):
+        (tmp_path / f"{name}.txt").write_text(listed)
+        changes = _changes(tmp_path / "val", samples=2)
+        changes["datasets.val"] |= {"meta_info_file": str(tmp_path / f"{name}.txt")}
+        options = tiny_options(tmp_path, pictures, changes=changes)
+        validation = build_validation(options)
+        assert validation is not None
+        scores = validation.score(build(options), tmp_path / name, 1, StopRequest())
+        assert scores is not None
+        means.append(scores["made/psnr"])
+    assert means[2] == pytest.approx((means[0] + means[1]) / 2)
+    assert means[0] != means[1]
+    saved = sorted(path.name for path in (tmp_path / "both").iterdir())
+    assert saved == ["00000001_made_a_1.png", "00000001_made_b_1.png"]
+
+
+def test_a_validation_without_metrics_is_not_repeated(pictures: Path, tmp_path: Path, console: Console) -> None:
+    changes = _changes(pictures, metrics=[], samples=1)
+    run = loop.train(tiny_options(tmp_path, pictures, changes=changes), console=console)
+    before = run.stats.read_text()
+    loop.train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)
+    assert run.stats.read_text() == before
+
+
 def test_side_by_side_is_the_middle() -> None:
     gt = np.random.default_rng(0).integers(0, 256, (12, 8, 3), dtype=np.uint8)
     lq, sr = imresize(gt, 0.25), 255 - gt
