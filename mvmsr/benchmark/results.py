@@ -22,6 +22,8 @@ from mvmsr.metrics.metric import Metric
 from mvmsr.metrics.protocol import Protocol
 
 Results = dict[str, Any]
+_TEXTS = {"method", "set", "image", "key", "name", "source", "a", "b", "better", "metric", "why", "lq"}
+"""What holds names, even of a method or a picture that is called inf."""
 _REQUIRED = ("protocol", "means", "images", "missing", "failures", "metrics")
 
 
@@ -246,7 +248,7 @@ def encode(value: Any) -> Any:
 def decode(value: Any) -> Any:
     """What `encode` was given."""
     if isinstance(value, dict):
-        return {key: decode(item) for key, item in value.items()}
+        return {key: item if key in _TEXTS else decode(item) for key, item in value.items()}
     if isinstance(value, list):
         return [decode(item) for item in value]
     return float(value) if value in ("inf", "-inf") else value

@@ -23,6 +23,7 @@ from mvmsr.benchmark.results import (
     write_text,
 )
 from mvmsr.benchmark.run import is_complete
+from mvmsr.benchmark.statistics import add_statistics
 from mvmsr.benchmark.table import grids, rich_tables, to_markdown
 from mvmsr.hardware import processor_name
 from mvmsr.metrics import MissingMetric, Niqe, Psnr, Ssim, make_protocol
@@ -82,6 +83,13 @@ def test_round_trip_with_infinity(tmp_path: Path) -> None:
     strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert strict["means"][0]["psnr"] == "inf"
     assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
+
+
+def test_names_are_no_numbers(tmp_path: Path) -> None:
+    scores = [score("inf", "-inf", math.inf, 8.0, "inf"), score("b", "-inf", 1.0, set_name="inf")]
+    document = add_statistics({**results(scores=scores), "methods": [{"name": "inf", "source": "inf"}]})
+    write_results(tmp_path / "r.json", document)
+    assert read_results(tmp_path / "r.json") == document
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, 0.1, -2.0])
@@ -247,6 +255,12 @@ def test_rich_table() -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(table)
     assert "Set5" in console.export_text()
+
+
+def test_names_of_sets_are_no_markup_in_a_terminal() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(rich_tables(results(scores=[score("one", "a", 30.0, 8.0, "Set[red]")]))[0])
+    assert "Set[red]" in console.export_text()
 
 
 def test_many_columns_are_split_by_set() -> None:

@@ -318,6 +318,12 @@ def test_damaged_lines_are_passed_over(plan: Plan, monkeypatch: pytest.MonkeyPat
     assert measured(plan, monkeypatch)[1] == [("bicubic", "A", "p0")]
 
 
+def test_a_method_may_be_called_inf(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(plan, methods=("inf=bicubic",))
+    run.run_benchmark(plan)
+    assert measured(plan, monkeypatch)[1] == []
+
+
 def test_infinite_scores_survive(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plan = replace(plan, methods=(f"images:{tmp_path / 'data'}",))
     first = run.run_benchmark(plan)
