@@ -119,6 +119,13 @@ def die_before_a_rename(plan: Plan, count: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_methods_that_would_write_the_same_files_are_refused(plan: Plan) -> None:
+    plan = replace(plan, methods=("a b=bicubic", "a_b=bicubic"))
+    with pytest.raises(PlanError, match="'a b' and 'a_b' would write the same images"):
+        run.run_benchmark(plan)
+    run.run_benchmark(replace(plan, save_images=False))
+
+
 @pytest.mark.parametrize(
     ("death", "count", "kept"),  # a line is one of a method, then one of each of its six pictures
     [
