@@ -230,8 +230,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _stands(entry: Mapping[str, Any], number: int, newest: Mapping[tuple[str, str], int]) -> bool:
-    """Whether no later run replaced what the entry speaks of."""
-    return newest.get((entry.get("method") or "", entry.get("set") or ""), number) == number
+    """Whether no later run measured what the entry speaks of: a method, a set or both; metrics as a whole stand."""
+    method, set_name = entry.get("method"), entry.get("set")
+    if not method and not set_name:
+        return True
+    return not any(
+        later > number and method in (None, row[0]) and set_name in (None, row[1]) for row, later in newest.items()
+    )
 
 
 def encode(value: Any) -> Any:

@@ -280,3 +280,15 @@ def test_complete_means_every_metric_has_a_score() -> None:
     assert is_complete(empty, allow_missing=True)
     broken = make_results([*whole, ImageScore("one", "Set5", "c", {}, error="x")], make_protocol("y", 4), METRICS)
     assert not is_complete(broken, allow_missing=True)
+
+
+def test_merge_forgets_what_a_later_run_made_good() -> None:
+    whole: list[dict[str, str | None]] = [
+        {"method": "new", "set": None, "image": None, "why": "cannot be opened"},
+        {"method": None, "set": "Set14", "image": None, "why": "no data"},
+        {"method": "gone", "set": None, "image": None, "why": "no such file"},
+    ]
+    first = {**results(scores=[score("mine", "a", 27.0, 5.0)]), "failures": whole}
+    second = results(scores=[score("new", "a", 1.0, 9.0, "Set14")])
+    assert merge_results([first, second])["failures"] == whole[2:]
+    assert merge_results([second, first])["failures"] == whole
