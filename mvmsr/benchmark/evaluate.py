@@ -25,7 +25,7 @@ from mvmsr.metrics.protocol import Protocol, ProtocolError, crop, planes
 
 logger = logging.getLogger(__name__)
 
-_EXPECTED = (ValueError, OSError, RuntimeError, ArithmeticError)  # files, sizes, memory, overflow
+_EXPECTED = (ValueError, OSError, RuntimeError, MemoryError, ArithmeticError)  # files, sizes, memory, overflow
 
 
 @dataclass(frozen=True)

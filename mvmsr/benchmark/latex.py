@@ -23,6 +23,9 @@ _ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "*": "{*}",  # at the beginning of a row it would belong to the line break before, as brackets would
+    "[": "{[}",
+    "]": "{]}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "×": r"$\times$",

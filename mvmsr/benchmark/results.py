@@ -22,6 +22,8 @@ from mvmsr.metrics.metric import Metric
 from mvmsr.metrics.protocol import Protocol
 
 Results = dict[str, Any]
+_TEXTS = {"method", "set", "image", "key", "name", "source", "a", "b", "better", "metric", "why", "lq"}
+"""What holds names, even of a method or a picture that is called inf."""
 _REQUIRED = ("protocol", "means", "images", "missing", "failures", "metrics")
 
 
@@ -228,8 +230,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _stands(entry: Mapping[str, Any], number: int, newest: Mapping[tuple[str, str], int]) -> bool:
-    """Whether no later run replaced what the entry speaks of."""
-    return newest.get((entry.get("method") or "", entry.get("set") or ""), number) == number
+    """Whether no later run measured what the entry speaks of: a method, a set or both; metrics as a whole stand."""
+    method, set_name = entry.get("method"), entry.get("set")
+    if not method and not set_name:
+        return True
+    return not any(
+        later > number and method in (None, row[0]) and set_name in (None, row[1]) for row, later in newest.items()
+    )
 
 
 def encode(value: Any) -> Any:
@@ -246,7 +253,7 @@ def encode(value: Any) -> Any:
 def decode(value: Any) -> Any:
     """What `encode` was given."""
     if isinstance(value, dict):
-        return {key: decode(item) for key, item in value.items()}
+        return {key: item if key in _TEXTS else decode(item) for key, item in value.items()}
     if isinstance(value, list):
         return [decode(item) for item in value]
     return float(value) if value in ("inf", "-inf") else value

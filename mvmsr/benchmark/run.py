@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mvmsr.benchmark.evaluate import ImageScore
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
-from mvmsr.benchmark.measure import Bench, Count, Progress
+from mvmsr.benchmark.measure import Bench, Count, Progress, file_name
 from mvmsr.benchmark.methods import Method, MethodError, parse_method
 from mvmsr.benchmark.plan import Plan, PlanError
 from mvmsr.benchmark.results import Results, make_results
@@ -52,6 +52,8 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
             raise PlanError(f"nothing was measured, and nothing written, for no {what} can be used:\n{why}")
     if plan.out:
         check_folder(Path(plan.out))
+        if plan.save_images:
+            _refuse_one_file_of_two(methods)
     for entry in missing:
         say(f"{entry.metric} will not be computed: {entry.why}")
     for failure in failures:
@@ -109,6 +111,17 @@ def _methods(plan: Plan, failures: list[dict[str, str | None]]) -> list[Method]:
             raise PlanError(f"two methods are called {method.name!r}; give one a label, as in other={bare}")
         methods.append(method)
     return methods
+
+
+def _refuse_one_file_of_two(methods: Sequence[Method]) -> None:
+    seen: dict[str, str] = {}
+    for method in methods:
+        other = seen.setdefault(file_name(method.name), method.name)
+        if other != method.name:
+            raise PlanError(
+                f"{other!r} and {method.name!r} would write the same images, below {file_name(method.name)}; give one "
+                "another label, or use --no-save-images"
+            )
 
 
 def _sets(plan: Plan, failures: list[dict[str, str | None]]) -> list[ImageSet]:

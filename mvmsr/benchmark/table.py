@@ -105,6 +105,7 @@ def pictures_of(results: Results, set_name: str) -> int:
 
 def rich_tables(results: Results, width: int = 120) -> list[Table]:
     """For a terminal of that many characters."""
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
@@ -113,11 +114,15 @@ def rich_tables(results: Results, width: int = 120) -> list[Table]:
     for grid in grids(results, (width - _FIRST_COLUMN) // _COLUMN):
         note = f"{grid.footnote}." if grid.footnote else None
         table = Table(
-            title=grid.title, title_justify="left", min_width=len(grid.title), caption=note, caption_justify="left"
+            title=escape(grid.title),
+            title_justify="left",
+            min_width=len(grid.title),
+            caption=note,
+            caption_justify="left",
         )
         table.add_column("method", overflow="fold")
         for set_name, metric in grid.columns:
-            table.add_column(f"{set_name}\n{metric}", justify="right", no_wrap=True)
+            table.add_column(escape(f"{set_name}\n{metric}"), justify="right", no_wrap=True)
         for method, cells in grid.rows:
             table.add_row(Text(method), *(Text(cell.shown, styles[cell.rank]) for cell in cells))
         tables.append(table)

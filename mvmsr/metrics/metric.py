@@ -48,6 +48,15 @@ class FidelityMetric(Metric):
         sr, gt = same_size(self.name, sr, gt)
         return self.compare(planes(sr, protocol), planes(gt, protocol), protocol)
 
+    def limitation(self, height: int, width: int, protocol: Protocol) -> str | None:
+        """Why a picture of this size cannot be scored: the border is all of it."""
+        if min(height, width) <= 2 * protocol.crop_border:
+            return (
+                f"{self.name.upper()} needs more than the {protocol.crop_border} px cropped at each side; the image is "
+                f"{width}x{height}"
+            )
+        return None
+
     @abstractmethod
     def compare(self, sr: np.ndarray, gt: np.ndarray, protocol: Protocol) -> float:
         """The score of planes (C, H, W) float64 in [0, 255]."""

@@ -132,4 +132,4 @@ class Ssim(FidelityMetric):
         """Why a picture of this size has no SSIM under the protocol."""
         if protocol.ssim_window == "valid" and min(height, width) - 2 * protocol.crop_border < WINDOW_SIZE:
             return f"SSIM needs {WINDOW_SIZE} px a side after cropping; the image is {width}x{height}"
-        return None
+        return super().limitation(height, width, protocol)

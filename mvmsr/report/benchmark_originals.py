@@ -46,16 +46,16 @@ class Originals:
                 write_rgb(self.folders[0] / part, gt)
                 return gt
         kept = next((folder / part for folder in self.folders if (folder / part).is_file()), None)
-        return self._of_the_set(set_name, image) if kept is None else read_rgb(kept)
+        original = _read(kept) if kept is not None else None
+        return self._of_the_set(set_name, image) if original is None else original
 
     def _of_the_set(self, set_name: str, image: str) -> np.ndarray | None:
         image_set = self._image_set(set_name)
         pair = next((pair for pair in image_set.pairs if pair.name == image), None) if image_set else None
         if pair is None:
             return None
-        try:
-            gt = read_rgb(pair.gt)
-        except ImageError:
+        gt = _read(pair.gt)
+        if gt is None:
             return None
         height, width = (side // self.scale * self.scale for side in gt.shape[:2])
         return np.ascontiguousarray(gt[:height, :width])
@@ -67,3 +67,11 @@ class Originals:
             except LayoutError:
                 self._loaded[name] = None
         return self._loaded[name]
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """(H, W, 3) uint8, or None where the file cannot be read."""
+    try:
+        return read_rgb(path)
+    except ImageError:
+        return None

@@ -178,14 +178,14 @@ def _grid_of_panels(results: Results, sets: Sequence[str]) -> tuple[Figure, list
     figure = Figure(figsize=(max(4.0 * columns, 5.2), 3.1 * rows + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
     handles = [
-        Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=_file_color(i), label=method)
+        Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=_file_color(i), label=_plain(method))
         for i, method in enumerate(methods)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(methods), 3 * columns), frameon=False)
-    figure.supxlabel(title_of(results), fontsize=7, color="#5d6570")
+    figure.supxlabel(_plain(title_of(results)), fontsize=7, color="#5d6570")
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(len(sets))]
     for one, name in zip(axes, sets, strict=True):
-        one.set_title(f"{name} ({counted(pictures_of(results, name), 'image')})", fontsize=10, color=_FILE_INK)
+        one.set_title(f"{_plain(name)} ({counted(pictures_of(results, name), 'image')})", fontsize=10, color=_FILE_INK)
     return figure, axes
 
 
@@ -234,6 +234,11 @@ def _mark_best_corner(axes: Axes, results: Results, plane: Plane, ink: str) -> N
         alpha=0.6,
         fontsize=9,
     )
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib draws as it is, and does not take for mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _file_color(number: int) -> str:

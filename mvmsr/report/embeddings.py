@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = "embeddings"
 EIGENVALUES = 10
+_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 _MOST_POINTS = 400
 """Points of each kind on a map; more would make the page heavy and hide each other."""
 
@@ -40,10 +43,11 @@ def read_embeddings(root: Path) -> tuple[list[Embeddings], list[str]]:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 gt, sr = stored["gt"], stored["sr"]
-            if gt.ndim != 2 or gt.shape != sr.shape or not (np.isfinite(gt).all() and np.isfinite(sr).all()):
+            fit = gt.ndim == 2 and gt.size and gt.shape == sr.shape and {gt.dtype, sr.dtype} <= _DTYPES
+            if not fit or not (np.isfinite(gt).all() and np.isfinite(sr).all()):
                 raise ValueError("no two finite arrays of shape (N, D)")
             found.append(Embeddings(int(path.stem), gt, sr))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             notes.append(f"{FOLDER}/{path.name} cannot be read and is left out: {error}")
     return found, notes
 

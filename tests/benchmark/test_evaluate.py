@@ -16,6 +16,7 @@ from mvmsr.color import rgb_to_y
 from mvmsr.data.image_io import write_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.metrics import Metric, Niqe, Protocol, ProtocolError, Psnr, Ssim, make_protocol
+from mvmsr.metrics.build import build_metric
 from mvmsr.metrics.psnr import psnr
 
 METRICS = {"psnr": Psnr(), "ssim": Ssim()}
@@ -184,3 +185,23 @@ def test_quantise() -> None:
 def test_score_picture_refuses_other_sizes() -> None:
     with pytest.raises(ValueError, match="the result is 48x36, the original 48x40"):
         score_picture(picture(0)[:-4], picture(0), METRICS, make_protocol("y", 4))
+
+
+def test_a_border_that_leaves_nothing_costs_its_own_metric_alone(image_set: ImageSet) -> None:
+    metrics = {**METRICS, "psnr_y_crop20": build_metric("psnr_y_crop20")}
+    score = evaluate(Bicubic(4), image_set, metrics, make_protocol("y", 4))[0]
+    assert score.error is None
+    assert score.scores["psnr"] is not None
+    assert score.notes["psnr_y_crop20"] == "PSNR needs more than the 20 px cropped at each side; the image is 48x40"
+
+
+def test_memory_that_is_not_there_fails_one_picture(image_set: ImageSet) -> None:
+    calls = iter([MemoryError("no room"), None, None])
+
+    def method(lq: Tensor) -> Tensor:
+        if error := next(calls):
+            raise error
+        return Bicubic(4)(lq)
+
+    scores = evaluate(method, image_set, METRICS, make_protocol("y", 4))
+    assert [score.error for score in scores] == ["no room", None, None]

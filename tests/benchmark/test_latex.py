@@ -101,6 +101,12 @@ def test_signs_that_mean_something_to_latex(text: str, expected: str) -> None:
     assert escape(text) == expected
 
 
+def test_a_name_is_no_argument_of_the_line_before() -> None:
+    # LaTeX looks for `*` and for `[` behind \\\\ and \\midrule, also on the next line.
+    assert escape("[1] b") == "{[}1{]} b"
+    assert escape("*ours") == "{*}ours"
+
+
 def test_what_is_missing_is_a_dash_and_its_reason_a_comment_on_every_line() -> None:
     missing = [MissingMetric("lpips", "AlexNet not found\nget it from a & b")]
     scores = [

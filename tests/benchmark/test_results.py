@@ -23,6 +23,7 @@ from mvmsr.benchmark.results import (
     write_text,
 )
 from mvmsr.benchmark.run import is_complete
+from mvmsr.benchmark.statistics import add_statistics
 from mvmsr.benchmark.table import grids, rich_tables, to_markdown
 from mvmsr.hardware import processor_name
 from mvmsr.metrics import MissingMetric, Niqe, Psnr, Ssim, make_protocol
@@ -82,6 +83,13 @@ def test_round_trip_with_infinity(tmp_path: Path) -> None:
     strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert strict["means"][0]["psnr"] == "inf"
     assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
+
+
+def test_names_are_no_numbers(tmp_path: Path) -> None:
+    scores = [score("inf", "-inf", math.inf, 8.0, "inf"), score("b", "-inf", 1.0, set_name="inf")]
+    document = add_statistics({**results(scores=scores), "methods": [{"name": "inf", "source": "inf"}]})
+    write_results(tmp_path / "r.json", document)
+    assert read_results(tmp_path / "r.json") == document
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, 0.1, -2.0])
@@ -249,6 +257,12 @@ def test_rich_table() -> None:
     assert "Set5" in console.export_text()
 
 
+def test_names_of_sets_are_no_markup_in_a_terminal() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(rich_tables(results(scores=[score("one", "a", 30.0, 8.0, "Set[red]")]))[0])
+    assert "Set[red]" in console.export_text()
+
+
 def test_many_columns_are_split_by_set() -> None:
     scores = [score("one", "a", 30.0, 8.0, set_name) for set_name in ("A", "B", "C", "D")]
     document = make_results(scores, make_protocol("y", 4), {**METRICS, "ssim": Ssim()})
@@ -266,3 +280,15 @@ def test_complete_means_every_metric_has_a_score() -> None:
     assert is_complete(empty, allow_missing=True)
     broken = make_results([*whole, ImageScore("one", "Set5", "c", {}, error="x")], make_protocol("y", 4), METRICS)
     assert not is_complete(broken, allow_missing=True)
+
+
+def test_merge_forgets_what_a_later_run_made_good() -> None:
+    whole: list[dict[str, str | None]] = [
+        {"method": "new", "set": None, "image": None, "why": "cannot be opened"},
+        {"method": None, "set": "Set14", "image": None, "why": "no data"},
+        {"method": "gone", "set": None, "image": None, "why": "no such file"},
+    ]
+    first = {**results(scores=[score("mine", "a", 27.0, 5.0)]), "failures": whole}
+    second = results(scores=[score("new", "a", 1.0, 9.0, "Set14")])
+    assert merge_results([first, second])["failures"] == whole[2:]
+    assert merge_results([second, first])["failures"] == whole

@@ -119,6 +119,13 @@ def die_before_a_rename(plan: Plan, count: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_methods_that_would_write_the_same_files_are_refused(plan: Plan) -> None:
+    plan = replace(plan, methods=("a b=bicubic", "a_b=bicubic"))
+    with pytest.raises(PlanError, match="'a b' and 'a_b' would write the same images"):
+        run.run_benchmark(plan)
+    run.run_benchmark(replace(plan, save_images=False))
+
+
 @pytest.mark.parametrize(
     ("death", "count", "kept"),  # a line is one of a method, then one of each of its six pictures
     [
@@ -316,6 +323,12 @@ def test_damaged_lines_are_passed_over(plan: Plan, monkeypatch: pytest.MonkeyPat
     assert len(lines) == 2 + 12
     path.write_bytes(b"".join([lines[0], b"\x00\xff\n", b'{"key": ["x"]}\n', b"[]\n", *lines[2:]]))
     assert measured(plan, monkeypatch)[1] == [("bicubic", "A", "p0")]
+
+
+def test_a_method_may_be_called_inf(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(plan, methods=("inf=bicubic",))
+    run.run_benchmark(plan)
+    assert measured(plan, monkeypatch)[1] == []
 
 
 def test_infinite_scores_survive(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

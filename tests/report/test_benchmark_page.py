@@ -315,3 +315,11 @@ def test_a_benchmark_leaves_pictures_plots_and_page(tmp_path: Path) -> None:
     assert not (tmp_path / "bare" / "images").exists()
     assert not (tmp_path / "bare" / "report.html").exists()
     assert (tmp_path / "bare" / "results.tex").is_file()
+
+
+def test_plots_take_names_as_they_are(tmp_path: Path) -> None:
+    renamed = json.loads(json.dumps(small_results()).replace('"mine"', '"$_{$"').replace('"bicubic"', '"_b"'))
+    drawn = write_plots(renamed, tmp_path)
+    legend = next(path for path in drawn if path.suffix == ".svg").read_text(encoding="utf-8")
+    assert ">$_{$</text>" in legend
+    assert ">_b</text>" in legend

@@ -177,3 +177,10 @@ def test_later_folders_are_asked_first(tmp_path: Path) -> None:
     found, _ = compare_pictures(results, [tmp_path / "old", tmp_path / "new"], no_original)
     place = found[0].places[0]
     assert pixels(found[0].versions[0].crops[0])[0, 0, 0] == 90 + place.x // 2
+
+
+def test_an_original_that_was_kept_and_cannot_be_read_is_none(tmp_path: Path) -> None:
+    save_benchmark(tmp_path)
+    kept = tmp_path / "originals" / "A" / "a1.png"
+    kept.write_bytes(kept.read_bytes()[:40])
+    assert Originals([tmp_path], 4, data_root=tmp_path)("A", "a1") is None

@@ -57,6 +57,23 @@ def test_a_damaged_file_is_said_and_the_rest_is_shown(embedded_run: Path):
     assert ["00000040" in notes[0], "00000050" in notes[1]] == [True, True]
 
 
+@pytest.mark.parametrize("kept", [60, 700])
+def test_a_file_that_is_cut_off_is_said_too(kept: int, embedded_run: Path):
+    path = embedded_run / "embeddings" / "00000040.npz"
+    path.write_bytes(path.read_bytes()[:kept])
+    found, notes = read_embeddings(embedded_run)
+    assert [e.iteration for e in found] == [10, 20, 30]
+    assert "00000040.npz cannot be read" in notes[0]
+
+
+@pytest.mark.parametrize("points", [np.zeros((0, 3), np.float32), np.zeros((4, 3), np.int64)])
+def test_arrays_that_are_no_embeddings_are_said_too(points: np.ndarray, embedded_run: Path):
+    np.savez(embedded_run / "embeddings" / "00000040.npz", gt=points, sr=points)
+    drawn, notes, _ = figures([read_run(embedded_run)], "e")
+    assert "no two finite arrays" in notes[0]
+    assert "after 30 iterations" in drawn[2]["title"]
+
+
 def test_they_are_on_the_page_only_where_there_are_any(embedded_run: Path, make_run: Callable[..., Path]):
     assert "The embedding space" in build_report([embedded_run])
     assert "The embedding space" not in build_report([make_run("other", mvm_records())])
