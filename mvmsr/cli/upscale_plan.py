@@ -56,6 +56,7 @@ def make_plan(inputs: list[str], out: Path, format_: Format, suffix: str, recurs
     """The work that the inputs mean.
 
     Files of folders keep their place below the folder; results of before, where `out` lies within it, are no inputs.
+    A file that is named twice is one input; a link to it under another name is an input, too, with a result of its own.
     Two inputs are never written to the same result, and no input is ever replaced. Where `out` ends as a picture and is
     no folder, it is the result of the one input.
 
@@ -66,6 +67,7 @@ def make_plan(inputs: list[str], out: Path, format_: Format, suffix: str, recurs
     plan = Plan()
     jobs: dict[Path, Job] = {}
     sources: set[Path] = set()
+    seen: set[tuple[Path, str]] = set()
     for text in inputs:
         if not text:
             raise ValueError("an input is empty, perhaps from a variable that is not set; `.` is the current folder")
@@ -78,7 +80,11 @@ def make_plan(inputs: list[str], out: Path, format_: Format, suffix: str, recurs
             plan.failures.append(f"{text}: no images of the formats that are read")
         plan.passed_over.update(src.suffix.lower() for src in {src for src, _ in found} - {src for src, _ in taken})
         for src, place in taken:
-            if src.resolve() in sources:
+            if (src.resolve(), src.name) in seen:
+                continue
+            seen.add((src.resolve(), src.name))
+            if _is_dead_link(src):
+                plan.failures.append(f"{src}: is a link to {src.readlink()}, which does not exist")
                 continue
             sources.add(src.resolve())
             dst = out if whole_name else out / place / f"{src.stem}{suffix}{_ending(src, format_)}"
@@ -128,7 +134,7 @@ def _files_of(text: str, recursive: bool, out: Path) -> Iterator[tuple[Path, Pat
         for match in sorted(glob.glob(text, recursive=True)):
             if Path(match).is_dir():
                 yield from _files_in(Path(match), recursive, out)
-            elif Path(match).is_file() and _is_picture(Path(match)) and not ("**" in text and _lies_in(match, out)):
+            elif _is_file(Path(match)) and _is_picture(Path(match)) and not ("**" in text and _lies_in(match, out)):
                 yield Path(match), Path()
 
 
@@ -136,12 +142,21 @@ def _files_in(folder: Path, recursive: bool, out: Path) -> Iterator[tuple[Path, 
     out_is_within = folder.resolve() in out.parents
     for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
         is_result = out_is_within and _lies_in(path, out)
-        if path.is_file() and _is_picture(path) and not is_result:
+        if _is_file(path) and _is_picture(path) and not is_result:
             yield path, path.parent.relative_to(folder)
 
 
 def _lies_in(path: str | Path, folder: Path) -> bool:
     return folder in Path(path).resolve().parents
+
+
+def _is_file(path: Path) -> bool:
+    # A link to nothing was meant to be a file: it is found, to be named.
+    return path.is_file() or _is_dead_link(path)
+
+
+def _is_dead_link(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _is_picture(path: Path) -> bool:
@@ -157,6 +172,8 @@ def _is_readable(path: Path) -> bool:
 def _why_nothing(text: str, recursive: bool) -> str:
     if Path(text).is_dir():
         return "no images in this folder" + ("" if recursive else "; --recursive goes into the folders in it")
+    if Path(text).exists():
+        return "is neither a file nor a folder (pipes are not read); save the image to a file first"
     return "no such image, folder or match"
 
 

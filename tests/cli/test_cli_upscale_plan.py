@@ -101,7 +101,7 @@ def test_a_pipe_is_no_picture() -> None:
     os.mkfifo("pipe.png")
     result = _run("pipe.png")
     assert result.exit_code == 1
-    assert "no such image" in result.output
+    assert "pipe.png: is neither a file nor a folder (pipes are not read)" in result.output
 
 
 def test_ctrl_c_tells_what_is_done_and_leaves_nothing_half(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,3 +139,19 @@ def test_names_are_shown_as_they_are() -> None:
     assert result.exit_code == 1
     assert "not done [red]x[0] :cat: \\x1b[2J.png: is not an image" in result.output
     assert plain("lines\nstay") == "lines\nstay"
+
+
+def test_a_link_under_another_name_is_an_input_of_its_own() -> None:
+    Path("in/z.png").symlink_to("a.png")
+    plan = make_plan(["in", "in/a.png", "./in/a.png"], Path("out"), Format.keep, "", False)
+    assert sorted(str(job.dst) for job in plan.jobs) == ["out/a.png", "out/b.png", "out/z.png"]
+    assert not plan.failures
+
+
+def test_a_link_to_nothing_is_named() -> None:
+    Path("in/dead.png").symlink_to("gone.png")
+    for inputs, done in (("in", "2 of 3 done"), ("in/*.png", "2 of 3 done"), ("in/dead.png", "0 of 1 done")):
+        result = _run(inputs, "-o", "out", "--overwrite")
+        assert result.exit_code == 1
+        assert "in/dead.png: is a link to gone.png, which does not exist" in result.output
+        assert done in result.output
