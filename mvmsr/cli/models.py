@@ -40,7 +40,8 @@ def list_models() -> None:
     console.print(networks)
     console.print(
         "Besides these, --model takes any .pth or .safetensors file that spandrel reads (ESRGAN, Real-ESRGAN, SwinIR, "
-        "HAT, ...), a run directory or a run's name, and `bicubic`. `mvmsr models info NAME` describes one."
+        "HAT, ...), a run directory or a run's name; `mvmsr models info NAME` describes each of them. `bicubic` is no "
+        "network and needs no weights."
     )
     for message in broken:
         Console(stderr=True, emoji=False).print(f"[red]broken[/] {plain(message)}", soft_wrap=True)
@@ -51,7 +52,7 @@ def list_models() -> None:
 @app.command("info")
 def info_command(
     file: Annotated[str, typer.Argument(help="Weights file, run directory or built-in name.")],
-    size: Annotated[int, typer.Option(help="Side of the input for which multiply-adds are counted.")] = 128,
+    size: Annotated[int, typer.Option(min=1, help="Side of the input for which multiply-adds are counted.")] = 128,
 ) -> None:
     """Show what a weights file holds, and what running it costs."""
     from mvmsr.archs.flops import multiply_adds

@@ -60,11 +60,19 @@ def build_schedule(options: TrainOptions, base_lr: float) -> Schedule:
 
 
 def schedule_misfits(options: TrainOptions) -> list[Problem]:
-    """What of the learning rates' schedule the run never comes to, as of one copied from a longer run; no error."""
+    """What the run never comes to of what its options plan, as where they are those of a longer run; no error."""
     train, args = options.train, {} if options.train.scheduler is None else options.train.scheduler.args
     found = never_reached(args.get("milestones", ()), args.get("periods", ()), train.warmup_iter, train.total_iter)
     sections = {"warmup_iter": ("train",)}
-    return [options.problem((*sections.get(k, ("train", "scheduler")), k), text) for k, text in found.items()]
+    problems = [options.problem((*sections.get(k, ("train", "scheduler")), k), text) for k, text in found.items()]
+    for key, network, missed in (
+        ("match_after_iter", options.network_m, "terms under the metric network never count"),
+        ("net_d_init_iters", options.network_d, "generator is never trained"),
+    ):
+        if network is not None and getattr(train, key) >= train.total_iter:
+            text = f"{getattr(train, key)} is not below total_iter {train.total_iter}, so the {missed}"
+            problems.append(options.problem(("train", key), text))
+    return problems
 
 
 def clip_gradients(fabric: Fabric, max_norm: float | None, network: nn.Module, optimizer: Optimizer) -> Tensor:

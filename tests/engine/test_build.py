@@ -15,6 +15,7 @@ from mvmsr.config import OptionsError
 from mvmsr.engine.build import build, build_batches
 from mvmsr.engine.compiling import compiles, compiles_metric_net
 from mvmsr.engine.distributed import ALONE
+from mvmsr.engine.optimizers import schedule_misfits
 from mvmsr.inference.weights import BUILTIN_DIR, load_state, read_info, save_weights
 
 
@@ -51,6 +52,29 @@ def test_batch_sizes_and_scale_reach_the_data(pictures: Path, tmp_path: Path) ->
     batch = build_batches(tiny_options(tmp_path, pictures, changes={"datasets.train.batch_size_per_gpu": 3})).batch(0)
     assert batch.lq.shape == (3, 3, 4, 4)
     assert batch.gt.shape == (3, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("networks", "changes", "said"),
+    [
+        (
+            "GM",
+            {"train.match_after_iter": 3},
+            "train.match_after_iter: 3 is not below total_iter 3, so the terms under",
+        ),
+        ("GM", {"train.match_after_iter": 2}, None),
+        ("G", {"train.match_after_iter": 9}, None),
+        ("GD", {"train.net_d_init_iters": 9}, "train.net_d_init_iters: 9 is not below total_iter 3, so the generator"),
+        ("GD", {"train.net_d_init_iters": 2}, None),
+    ],
+)
+def test_delays_that_a_run_never_gets_over_are_named(
+    pictures: Path, tmp_path: Path, networks: str, changes: dict[str, Any], said: str | None
+) -> None:
+    options = tiny_options(tmp_path, pictures, networks, {"train.total_iter": 3, **changes})
+    found = [str(problem) for problem in schedule_misfits(options)]
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
 
 
 @pytest.mark.parametrize(("processors", "several"), [(2, True), (1, False)])
