@@ -7,7 +7,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -99,6 +99,10 @@ def command(
             f"{suffix!r} names folders; it is put behind the name of each result, and -o is for folders",
             param_hint="--suffix",
         )
+    # Torch reads this when it first allocates. In pages of 2 MiB, feature maps come and go at little cost; in those of
+    # 4 KiB, each costs thousands of page faults, and the heap that avoids them grows to twice the size.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    side, limit = tile_side(tile), _bytes(max_memory)
     try:
         plan = make_plan(inputs, out, format_, suffix, recursive)
     except ValueError as error:
@@ -116,7 +120,7 @@ def command(
     done, is_stopped, total = 0, False, len(jobs) + len(failures)
     if jobs:
         try:
-            upscaler = _upscaler(console, model, tile, device, precision, ensemble, outscale, max_memory)
+            upscaler = _upscaler(console, model, side, device, precision, ensemble, outscale, limit)
             done = run(jobs, upscaler, console, failures, quality, max_pixels)
         except KeyboardInterrupt as stop:
             done, is_stopped = stop.done if isinstance(stop, Stopped) else 0, True
@@ -183,30 +187,35 @@ def run(
     return done
 
 
+def _bytes(max_memory: str | None) -> int | None:
+    if max_memory is None:
+        return None
+    from mvmsr.inference.memory import parse_bytes
+
+    try:
+        return parse_bytes(max_memory)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--max-memory") from error
+
+
 def _upscaler(
     console: Console,
     model: str | None,
-    tile: str,
+    tile: int | Literal["auto"],
     device: str,
     precision: str,
     ensemble: bool,
     outscale: float | None,
-    max_memory: str | None,
+    limit: int | None,
 ) -> Upscaler:
-    # Torch reads this when it first allocates. In pages of 2 MiB, feature maps come and go at little cost; in those of
-    # 4 KiB, each costs thousands of page faults, and the heap that avoids them grows to twice the size.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from mvmsr.heap import hand_back_at_once
-    from mvmsr.inference.memory import parse_bytes
     from mvmsr.inference.upscaler import Upscaler
     from mvmsr.inference.weights import default_model
 
-    side = tile_side(tile)
     try:
-        limit = None if max_memory is None else parse_bytes(max_memory)
         if limit is not None:
             hand_back_at_once()
-        return Upscaler(default_model() if model is None else model, side, device, precision, ensemble, outscale, limit)
+        return Upscaler(default_model() if model is None else model, tile, device, precision, ensemble, outscale, limit)
     except ValueError as error:  # WeightsError, and what the device or precision cannot do
         console.print(f"[red]error[/] {plain(error)}", soft_wrap=True)
         raise typer.Exit(2) from error

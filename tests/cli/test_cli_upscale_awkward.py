@@ -198,6 +198,15 @@ def test_amounts_of_memory_that_are_none(tmp_path: Path, amount: str) -> None:
     assert "such as 2G" in result.output
 
 
+@pytest.mark.parametrize("option", ["--tile=x", "--max-memory=lots"])
+def test_options_are_checked_also_where_nothing_is_to_be_done(tmp_path: Path, option: str) -> None:
+    Image.fromarray(_noise(4, 4, 3)).save(tmp_path / "a.png")
+    arguments = ("upscale", tmp_path / "a.png", "-o", tmp_path / "out", "--model", "bicubic", "--skip-done")
+    assert _run(*arguments).exit_code == 0
+    assert _run(*arguments).exit_code == 0
+    assert _run(*arguments, option).exit_code == 2
+
+
 def test_too_little_memory_is_told(tmp_path: Path) -> None:
     import torch
 
