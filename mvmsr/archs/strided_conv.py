@@ -48,6 +48,14 @@ class StridedConv2d(nn.Conv2d):
         return super().forward(x)
 
 
+def _in_autocast_precision(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """What autocast makes of a convolution's tensors, and does not make of those of our own functions."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return x, weight
+    dtype = torch.get_autocast_dtype(x.device.type)
+    return x.to(dtype), weight.to(dtype)
+
+
 class _ByCells(torch.autograd.Function):
     """`F.conv2d(x, weight, stride=2, padding=1)` with 4x4 kernels, for x (N, C, H, W) of even H and W.
 
@@ -58,9 +66,7 @@ class _ByCells(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         """The convolution as it is, in the precision of autocast."""
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight = x.to(dtype), weight.to(dtype)
+        x, weight = _in_autocast_precision(x, weight)
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, stride=2, padding=1)
 
@@ -97,9 +103,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, patches: Tensor, kernels: Tensor) -> Tensor:
         """The product, in the precision of autocast."""
-        if torch.is_autocast_enabled(patches.device.type):
-            dtype = torch.get_autocast_dtype(patches.device.type)
-            patches, kernels = patches.to(dtype), kernels.to(dtype)
+        patches, kernels = _in_autocast_precision(patches, kernels)
         ctx.save_for_backward(patches, kernels)
         return patches @ kernels.t()
 
