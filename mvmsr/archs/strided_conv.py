@@ -1,4 +1,4 @@
-"""A convolution of stride 2 in other words, where those are quicker on a CPU."""
+"""A convolution of stride 2, computed in other ways where those are quicker on a CPU."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class StridedConv2d(nn.Conv2d):
             return conv_as_product(x, self.weight, self.bias, stride=2, padding=1)
         whole_cells = height % 2 == width % 2 == 0 and self.kernel_size == (4, 4)
         if self.in_channels <= _PICTURE_CHANNELS and whole_cells and torch.compiler.is_compiling():
-            product = _ByCells.apply(x, self.weight)
-            return product if self.bias is None else product + self.bias.to(product.dtype)[:, None, None]
+            maps = _ByCells.apply(x, self.weight)
+            return maps if self.bias is None else maps + self.bias.to(maps.dtype)[:, None, None]
         return super().forward(x)
 
 

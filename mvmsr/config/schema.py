@@ -116,7 +116,7 @@ class MetricOptimizer(Optimizer):
 
     @model_validator(mode="before")
     @classmethod
-    def _calm(cls, values: Any) -> Any:
+    def _fill_in_betas(cls, values: Any) -> Any:
         if not isinstance(values, dict) or "adam" not in str(values.get("type") or "Adam").lower():
             return values
         return {"betas": (0.5, 0.999), **values}
