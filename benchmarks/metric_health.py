@@ -65,7 +65,10 @@ def plot(runs: list[dict[str, Any]], within: int, path: Path) -> None:
         right.plot(run["iterations"], run["diam2_gt"], marker=".", label=f"seed {run['seed']}")
     left.axhline(runs[0]["margin"] / 2, color="grey", linestyle="--", linewidth=1)
     left.axvline(within, color="grey", linestyle=":", linewidth=1)
-    left.annotate("half the margin", (0.99, runs[0]["margin"] / 2), xycoords=("axes fraction", "data"), ha="right")
+    half, below = (0.99, runs[0]["margin"] / 2), (0, -3)
+    left.annotate(
+        "half the margin", half, below, ("axes fraction", "data"), textcoords="offset points", ha="right", va="top"
+    )
     for axes, title in ((left, "triplet loss, held-out patches"), (right, "2-diameter, held-out real patches")):
         axes.set(xlabel="iteration", title=title, ylim=(0, None))
         axes.grid(alpha=0.3)
