@@ -10,8 +10,8 @@ _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def multiply_adds(module: nn.Module, height: int, width: int, num_in_ch: int = 3) -> int:
-    """Multiply-adds of the convolution and linear layers for one image of `height` x `width`.
+def multiply_adds(module: nn.Module, height: int, width: int) -> int:
+    """Multiply-adds of the convolution and linear layers for one RGB image of `height` x `width`.
 
     Layers count as they are declared, whatever faster form they are computed in; normalisations, activations, sums
     and the products inside of attention do not count. The network runs on tensors without data, so that any size is
@@ -31,7 +31,7 @@ def multiply_adds(module: nn.Module, height: int, width: int, num_in_ch: int = 3
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     weightless = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
-    image = torch.empty(1, num_in_ch, height, width, dtype=dtype, device="meta")
+    image = torch.empty(1, 3, height, width, dtype=dtype, device="meta")
     modes = {part: part.training for part in module.modules()}
     module.eval()  # a batch of one has no batch statistics
     try:

@@ -78,6 +78,7 @@ def _training_pairs(options: TrainOptions, gt_only: bool, data_root: Path | None
 
 
 def _likenesses(pairs: Sequence[ImagePair], options: TrainOptions, data_root: Path | None) -> Iterator[Finding]:
+    from mvmsr.data.layouts import first_few
     from mvmsr.data.near_duplicates import exact_duplicates, near_duplicates
 
     mine, unreadable = _fingerprints([pair.gt for pair in pairs])
@@ -87,7 +88,7 @@ def _likenesses(pairs: Sequence[ImagePair], options: TrainOptions, data_root: Pa
         return
     if twice := exact_duplicates(mine):
         groups = ["=".join(pairs[k].name for k in group) for group in twice]
-        text = f"{counted(len(twice), 'image')} there more than once: {_first(groups)}"
+        text = f"{counted(len(twice), 'image')} there more than once: {first_few(groups, '; ')}"
         yield Finding("Data", "duplicates", State.note, text, "take the copies out: they are drawn more often")
     else:
         yield Finding("Data", "duplicates", State.ok, "no two training images have the same pixels")
@@ -107,7 +108,7 @@ def _likenesses(pairs: Sequence[ImagePair], options: TrainOptions, data_root: Pa
         f"{held_out[m.first][0]}/{held_out[m.first][1].stem} is {pairs[m.second].name} ({m.likeness:.2f})"
         for m in matches
     ]
-    text = f"{counted(len(matches), 'training image')} like a held-out one: {_first(named)}"
+    text = f"{counted(len(matches), 'training image')} like a held-out one: {first_few(named, '; ')}"
     remedy = "look at them and take them out of the training set; scores on these images are worth nothing"
     values = {"matches": [[held_out[m.first][0], str(held_out[m.first][1]), str(pairs[m.second].gt)] for m in matches]}
     yield Finding("Data", "benchmark images", State.note, text, remedy, values)
@@ -151,8 +152,3 @@ def _held_out(options: TrainOptions, data_root: Path | None) -> list[tuple[str, 
         except LayoutError:
             continue
     return [(name, path) for path, name in files.items()]
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{'; '.join(names[:_SHOWN])}{more}"

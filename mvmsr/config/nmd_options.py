@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mvmsr.config.errors import OptionsError
+from mvmsr.config.kinds import command_of
 from mvmsr.config.load import problems_of, read_options
 from mvmsr.config.schema import Component, Count, FileName, HomePath, Optimizer, Positive, RunOptions, Section, _text
 from mvmsr.config.yaml_source import read_yaml
@@ -134,5 +135,4 @@ def load_nmd(path: str | Path, overrides: Sequence[str] = ()) -> NMDOptions:
 
 def is_nmd(path: str | Path) -> bool:
     """Whether an options file trains the discriminator rather than a generator."""
-    values: dict[str, Any] = read_yaml(Path(path))[0]
-    return values.get("task") == "nmd"
+    return command_of(read_yaml(Path(path))[0]) == "train-nmd"

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_AHEAD = 2
+
 
 class CropSource(Protocol):
     """What batches are made from; `PairedImageDataset` is one."""
@@ -128,13 +130,10 @@ class TrainBatches:
         picture = int(self._order(epoch)[place])
         return self.dataset.names[picture], *self.dataset.crop_views(picture, self._rng(1, position))
 
-    def iterate(
-        self, start: int, stop: int | None = None, prefetch: int = 2, pin_memory: bool = False
-    ) -> Generator[Batch, None, None]:
-        """Batches `start` to `stop - 1` (without end if None), made ahead in the background.
+    def iterate(self, start: int, stop: int | None = None, pin_memory: bool = False) -> Generator[Batch, None, None]:
+        """Batches `start` to `stop - 1` (without end if None), made in the background, two of them ahead.
 
         Args:
-            prefetch: how many batches may lie ready; 0 makes them in the calling thread.
             pin_memory: put them into page-locked memory, for asynchronous copies to a CUDA device.
 
         An error in a thread is raised here. The threads end with the generator: when it is exhausted, closed or
@@ -142,11 +141,7 @@ class TrainBatches:
         """
         pin_memory = pin_memory and torch.cuda.is_available()
         indices = iter(range(start, stop)) if stop is not None else itertools.count(start)
-        if prefetch < 1:
-            for index in indices:
-                yield self._ready(index, pin_memory, map)
-            return
-        ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=prefetch)
+        ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=_AHEAD)
         closed = threading.Event()
 
         def put(item: Batch | BaseException | None) -> None:

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from mvmsr.data.deep_decoding import BROKEN, decode_16_bit, is_16_bit
 from mvmsr.data.image_limits import MAX_PIXELS, check_pixels, file_bytes, opened
 from mvmsr.data.image_writing import WRITE_SUFFIXES, write_picture, write_rgb
-from mvmsr.data.picture import IMAGE_SUFFIXES, ImageError, Picture
+from mvmsr.data.picture import IMAGE_SUFFIXES, ImageError, Picture, of_channels
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -96,18 +96,13 @@ def read_picture(path: str | Path, max_pixels: int | None = None) -> Picture:
                 orientation = _orientation(image)
                 exif = _upright_exif(image)
                 pixels, is_upright = decode_16_bit(path, image, data)
-                orientation, grey = 1 if is_upright else orientation, False
+                orientation = 1 if is_upright else orientation
             else:
                 image.load()
                 orientation = _orientation(image)  # Pillow turns a TIFF by itself, and then says so
                 exif = _upright_exif(image)
-                pixels, grey, icc_profile = _decode_8_bit(image, icc_profile)
-    pixels = _turn_upright(pixels, orientation)
-    channels = pixels.shape[2]
-    grey = grey or channels <= 2
-    rgb = np.repeat(pixels[..., :1], 3, axis=2) if grey else pixels[..., :3]
-    alpha = np.ascontiguousarray(pixels[..., -1]) if channels in (2, 4) else None
-    return Picture(np.ascontiguousarray(rgb), alpha, grey, icc_profile, exif)
+                pixels, icc_profile = decode_8_bit(image, icc_profile)
+    return of_channels(_turn_upright(pixels, orientation), icc_profile, exif)
 
 
 @contextmanager
@@ -155,17 +150,17 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _decode_8_bit(image: Image.Image, icc_profile: bytes | None) -> tuple[np.ndarray, bool, bytes | None]:
-    """(H, W, C) uint8 with C 1, 2, 3 or 4; whether it is grey; the profile that still applies to it."""
+def decode_8_bit(image: Image.Image, icc_profile: bytes | None) -> tuple[np.ndarray, bytes | None]:
+    """(H, W, C) uint8 of any mode of 8 bits, C as for `of_channels`; the profile that still applies to it."""
     grey = image.mode in ("1", "L", "LA", "La")
     has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or (
-        "transparency" in image.info and image.mode in ("L", "P", "RGB")
+        "transparency" in image.info and image.mode in ("1", "L", "P", "RGB")
     )
     if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa"):
         # CMYK, LAB, YCbCr, HSV: the profile describes that space, not the RGB that we make of it.
-        image, icc_profile = to_srgb(image, icc_profile), None
+        image, icc_profile = _to_srgb(image, icc_profile), None
     mode = ("LA" if has_alpha else "L") if grey else ("RGBA" if has_alpha else "RGB")
-    return _as_array(image, mode), grey, icc_profile
+    return _as_array(image, mode), icc_profile
 
 
 def _as_array(image: Image.Image, mode: str) -> np.ndarray:
@@ -181,7 +176,7 @@ def _as_array(image: Image.Image, mode: str) -> np.ndarray:
     return pixels
 
 
-def to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
+def _to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
     """RGB of CMYK, LAB, YCbCr or HSV, through its profile where that works."""
     if icc_profile:
         try:

@@ -17,6 +17,8 @@ from pathlib import Path
 from mvmsr.counting import counted
 from mvmsr.data.picture import IMAGE_SUFFIXES
 
+_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class ImagePair:
@@ -312,6 +314,7 @@ def _unpaired(gt: Path, lq: Path, missing: list[str], extra: list[str], shared: 
     return "\n".join(lines)
 
 
-def first_few(names: Sequence[str], limit: int = 5) -> str:
+def first_few(names: Sequence[str], between: str = ", ") -> str:
     """The first names, and how many more there are, for a message."""
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{between.join(names[:_SHOWN])}{more}"

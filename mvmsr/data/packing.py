@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _PARALLEL_FROM = 50
 _LOCK_STALE_SEC = 60.0
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -297,8 +298,8 @@ def _largest_gt_size(problems: Sequence[Unusable], pairs: Sequence[ImagePair], s
     return f"\n  all images allow gt_size up to {sizes[smallest]}; {smallest} is the smallest"
 
 
-def _listed(problems: list[str], limit: int = 10) -> str:
-    lines = [f"{counted(len(problems), 'image')} cannot be used:", *(f"  {problem}" for problem in problems[:limit])]
-    if len(problems) > limit:
-        lines.append(f"  and {len(problems) - limit} more")
+def _listed(problems: list[str]) -> str:
+    lines = [f"{counted(len(problems), 'image')} cannot be used:", *(f"  {problem}" for problem in problems[:_SHOWN])]
+    if len(problems) > _SHOWN:
+        lines.append(f"  and {len(problems) - _SHOWN} more")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -150,7 +150,7 @@ def _check_sizes(scale: int, gt_size: int) -> None:
         raise ValueError(f"gt_size must be a multiple of scale {scale}, got {gt_size}; use {below}")
 
 
-def as_list(value: str | list[str]) -> list[str]:
+def as_list(value: str | Sequence[str]) -> list[str]:
     """What an option of one folder or several names."""
     return [value] if isinstance(value, (str, Path)) else list(value)
 

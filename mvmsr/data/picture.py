@@ -72,6 +72,15 @@ class Picture:
         return replace(self, rgb=laid, alpha=None)
 
 
+def of_channels(pixels: np.ndarray, icc_profile: bytes | None = None, exif: bytes | None = None) -> Picture:
+    """The picture of (H, W, C), uint8 or uint16, with C 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha."""
+    channels = pixels.shape[2]
+    grey = channels <= 2
+    rgb = np.repeat(pixels[..., :1], 3, axis=2) if grey else pixels[..., :3]
+    alpha = np.ascontiguousarray(pixels[..., -1]) if channels in (2, 4) else None
+    return Picture(np.ascontiguousarray(rgb), alpha, grey, icc_profile, exif)
+
+
 def _to_8_bit(values: np.ndarray) -> np.ndarray:
     rounded = np.empty(values.shape, np.uint8)
     for rows in _bands(values):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mvmsr.config import Component, OptionsError, Problem, TrainOptions
+from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.engine.arguments import argument_problems
 from mvmsr.engine.extractor import find_extractor_weights
 from mvmsr.engine.networks import NETWORKS
@@ -53,12 +54,12 @@ def check(options: TrainOptions) -> None:
     problems += _schedule(options)
     if not problems:
         problems += [*train_set_problems(options), *_objectives(options)]
-    if problems := problems or _machine(options):
+    if problems := problems or machine_problems(options):
         raise OptionsError(problems)
 
 
-def _machine(options: TrainOptions) -> list[Problem]:
-    """Whether this machine has the device, and the device the precision."""
+def machine_problems(options: TrainOptions | NMDOptions) -> list[Problem]:
+    """The device where this machine has none such, the precision where the device has not; else nothing."""
     try:
         device = pick_device(options.device)
     except ValueError as error:

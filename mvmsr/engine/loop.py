@@ -32,7 +32,7 @@ from mvmsr.engine.rollback import go_back
 from mvmsr.engine.run import Detour, Run
 from mvmsr.engine.run_dir import RunDir, open_run_dir, options_hash, record_changes, require_free_run_dir
 from mvmsr.engine.saving import try_to_save
-from mvmsr.engine.state import detour_of, restore_state
+from mvmsr.engine.state import take_up
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.engine.train_set import absent_folders
 from mvmsr.engine.validate import Validation, build_validation
@@ -129,7 +129,8 @@ def _begin(
 ) -> Run:
     """Take up the newest checkpoint, or begin anew."""
     processes = experiment.processes
-    means, best, detour = RunningMeans(), {}, Detour()
+    means, detour = RunningMeans(), Detour()
+    best: dict[str, Any] = {}
     data = processes.first("looking at the images", lambda: data_identity(batches))
 
     def newest() -> tuple[Path, dict[str, Any]] | None:
@@ -138,12 +139,8 @@ def _begin(
     found = processes.first("reading the checkpoint", newest)
     if found:
         path, state = found
-        try:
-            best = restore_state(experiment, means, state)
-        except CheckpointError as error:
-            raise CheckpointError(f"{error}. (The checkpoint is {path}.)") from error
+        best, detour = take_up(experiment, means, path, state)
         _require_not_past(experiment, folder)
-        detour = detour_of(state, experiment)
         if change := data_change(state.get("data", {}), data):
             log.warning("%s", change)
         log.info("Continuing from %s", path)

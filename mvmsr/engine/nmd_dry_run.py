@@ -8,8 +8,8 @@ from mvmsr.archs.param_count import count_parameters
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.counting import counted
 from mvmsr.data.layouts import MissingDataError
-from mvmsr.data.paired_dataset import check_pictures
-from mvmsr.engine.nmd_run import build_judge
+from mvmsr.data.paired_dataset import as_list, check_pictures
+from mvmsr.engine.nmd_run import build_discriminator
 from mvmsr.engine.train_set import data_errors_named
 
 
@@ -21,7 +21,7 @@ def nmd_dry_run(options: NMDOptions, console: Console) -> None:
     Raises:
         OptionsError, SetupError: as training would, but for data that is missing.
     """
-    device, precision, channels_last, module, _ = build_judge(options)
+    device, precision, channels_last, module, _ = build_discriminator(options)
     missing = _missing_pictures(options)
     console.print(
         f"{options.name}: {options.network.type}, {count_parameters(module):,} parameters, on {device}, "
@@ -35,10 +35,9 @@ def nmd_dry_run(options: NMDOptions, console: Console) -> None:
 
 def _missing_pictures(options: NMDOptions) -> str | None:
     spec = options.datasets.train
-    roots = spec.dataroot_gt if isinstance(spec.dataroot_gt, str) else list(spec.dataroot_gt)
     with data_errors_named(options):
         try:
-            count = check_pictures(roots, scale=options.scale, gt_size=spec.gt_size)
+            count = check_pictures(as_list(spec.dataroot_gt), scale=options.scale, gt_size=spec.gt_size)
         except MissingDataError as error:
             return f"datasets.train: {error}"
     if count <= spec.held_out:

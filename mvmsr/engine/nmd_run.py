@@ -11,16 +11,17 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 
+from mvmsr.config import OptionsError
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.counting import counted
 from mvmsr.data.batches import Batch, TrainBatches
-from mvmsr.data.paired_dataset import PairedImageDataset
+from mvmsr.data.paired_dataset import PairedImageDataset, as_list
 from mvmsr.data.textured_crops import TexturedCrops
+from mvmsr.engine.check import machine_problems
 from mvmsr.engine.checkpoint import CheckpointError, prune, save_checkpoint
-from mvmsr.engine.distributed_setup import cluster
+from mvmsr.engine.distributed_setup import cluster, connect
 from mvmsr.engine.logs import RunningMeans, StatsLog
 from mvmsr.engine.misfit import misfit
-from mvmsr.engine.mixed_precision import precision_plugin
 from mvmsr.engine.nmd_curriculum import Curriculum, begin
 from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_dir import RunDir, run_dir_of
@@ -68,9 +69,8 @@ def build_nmd(options: NMDOptions) -> NMDRun:
         OptionsError: a network, optimizer or device that does not exist; pictures that are missing or cannot be used.
         SetupError: fewer pictures than are to be held out, or several processes.
     """
-    device, precision, channels_last, module, optimizer = build_judge(options)
-    devices = [device.index or 0] if device.type == "cuda" else 1
-    fabric = Fabric(accelerator=device.type, devices=devices, plugins=precision_plugin(precision, device))
+    device, precision, channels_last, module, optimizer = build_discriminator(options)
+    fabric, _ = connect(device, precision)
     network, wrapped = fabric.setup(module, optimizer, move_to_device=False)
     with data_errors_named(options):
         batches, held_out = _data(options)
@@ -78,7 +78,7 @@ def build_nmd(options: NMDOptions) -> NMDRun:
     return NMDRun(options, fabric, device, channels_last, module, network, wrapped, batches, held_out, curriculum)
 
 
-def build_judge(options: NMDOptions) -> tuple[torch.device, Precision, bool, nn.Module, Optimizer]:
+def build_discriminator(options: NMDOptions) -> tuple[torch.device, Precision, bool, nn.Module, Optimizer]:
     """Device, precision, whether NHWC, the network with its first weights, and its optimizer.
 
     Raises:
@@ -87,13 +87,10 @@ def build_judge(options: NMDOptions) -> tuple[torch.device, Precision, bool, nn.
     """
     if cluster() is not None:
         raise SetupError("this training runs in one process; start it without torchrun or srun")
-    key = "device"
-    try:
-        device = pick_device(options.device)
-        key = "precision"
-        precision = pick_precision(options.precision, device)
-    except ValueError as error:
-        raise options.error((key,), str(error)) from error
+    if problems := machine_problems(options):
+        raise OptionsError(problems)
+    device = pick_device(options.device)
+    precision = pick_precision(options.precision, device)
     channels_last = pick_channels_last(options.channels_last, device, precision)
     torch.manual_seed(options.manual_seed)
     try:
@@ -112,8 +109,9 @@ def build_judge(options: NMDOptions) -> tuple[torch.device, Precision, bool, nn.
 
 def _data(options: NMDOptions) -> tuple[TrainBatches, list[Batch]]:
     spec = options.datasets.train
-    roots = spec.dataroot_gt if isinstance(spec.dataroot_gt, str) else list(spec.dataroot_gt)
-    dataset = PairedImageDataset(roots, scale=options.scale, gt_size=spec.gt_size, cache_dir=spec.cache_dir)
+    dataset = PairedImageDataset(
+        as_list(spec.dataroot_gt), scale=options.scale, gt_size=spec.gt_size, cache_dir=spec.cache_dir
+    )
     if len(dataset) <= spec.held_out:
         raise SetupError(
             f"{counted(len(dataset), 'image')}, of which {spec.held_out} are to be held out; hold out fewer"

@@ -52,15 +52,23 @@ def rehearse(experiment: Experiment) -> None:
         for name, player in experiment.players.items():
             view = step.generator_view() if name == "generator" else step.critic_view()
             for term in player.terms:
-                try:
+                with _term_named(options, f"{term.name}_opt", name, count * processes.size):
                     evaluate_terms([term], view, processes.size)
-                except OptionsError:
-                    raise
-                except Exception as error:  # losses and networks of others may raise anything
-                    if count * processes.size == 1 and _needs_two(error):
-                        raise _too_few(options, f"train.{term.name}_opt", error) from error
-                    message = f"the objective of the {name} fails on patches of {size} pixels: {why(error)}"
-                    raise options.error(("train", f"{term.name}_opt"), message) from error
+
+
+@contextmanager
+def _term_named(options: TrainOptions, key: str, network: str, count: int) -> Iterator[None]:
+    """A term's failure on a batch of `count` pictures becomes an error of the options at its key."""
+    try:
+        yield
+    except OptionsError:
+        raise
+    except Exception as error:  # losses and networks of others may raise anything
+        if count == 1 and _needs_two(error):
+            raise _too_few(options, f"train.{key}", error) from error
+        size = options.datasets.train.gt_size
+        message = f"the objective of the {network} fails on patches of {size} pixels: {why(error)}"
+        raise options.error(("train", key), message) from error
 
 
 @contextmanager

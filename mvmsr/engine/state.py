@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,6 +99,17 @@ def restore_state(experiment: Experiment, means: RunningMeans, state: dict[str, 
     return state["best"]
 
 
+def take_up(
+    experiment: Experiment, means: RunningMeans, path: Path, state: dict[str, Any]
+) -> tuple[dict[str, Any], Detour]:
+    """As `restore_state`, of the checkpoint at `path`, which errors name; returns its best scores and its detour."""
+    try:
+        best = restore_state(experiment, means, state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. (The checkpoint is {path}.)") from error
+    return best, _detour_of(state, experiment)
+
+
 def _restore_network(experiment: Experiment, name: str, state: dict[str, Any]) -> None:
     """Put a network's weights and its optimizer's moments back."""
     module, optimizer = experiment.modules[name], experiment.players[name].optimizer
@@ -132,7 +144,7 @@ def _restore_random_state(experiment: Experiment, states: list[dict[str, Any]]) 
         torch.cuda.set_rng_state(states[rank]["cuda"], experiment.device)
 
 
-def detour_of(state: dict[str, Any], experiment: Experiment) -> Detour:
+def _detour_of(state: dict[str, Any], experiment: Experiment) -> Detour:
     """That of a checkpoint, in batches of the experiment's size."""
     detour = Detour(**state.get("detour", {}))
     pictures = detour.batches * (state.get("batch_size") or experiment.batch_size)

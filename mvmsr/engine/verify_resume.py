@@ -12,14 +12,14 @@ from mvmsr.config import TrainOptions
 from mvmsr.counting import counted
 from mvmsr.engine.build import build, build_batches
 from mvmsr.engine.check import check
-from mvmsr.engine.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
+from mvmsr.engine.checkpoint import list_checkpoints, load_checkpoint
 from mvmsr.engine.compare_states import MEASURED, record_differences, state_differences
 from mvmsr.engine.distributed_setup import cluster
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import RunningMeans, read_stats
 from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_dir import run_dir_of, warn_of_changes
-from mvmsr.engine.state import collect_state, detour_of, restore_state
+from mvmsr.engine.state import collect_state, take_up
 
 _NOT_MADE_AGAIN = ("best", "data")
 """What a checkpoint holds that comes from validation and from the look at all pictures."""
@@ -144,11 +144,7 @@ def choose_span(checkpoints: list[int], logged: int, steps: int, total: int) -> 
 def _replay(options: TrainOptions, path: Path, end: int, keep: Iterable[int]) -> _Replay:
     state = load_checkpoint(path)  # anew each time: optimizers go on in the very tensors that they are given
     experiment, means = build(options), RunningMeans()
-    try:
-        best = restore_state(experiment, means, state)
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}. (The checkpoint is {path}.)") from error
-    detour = detour_of(state, experiment)
+    best, detour = take_up(experiment, means, path, state)
     parts, start, total = options.train.accumulate, experiment.iteration, options.train.total_iter
     batches = build_batches(options)
     records, states = [], {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageOps
 
-from mvmsr.data.image_io import to_srgb
-from mvmsr.data.picture import Picture
+from mvmsr.data.image_io import decode_8_bit
+from mvmsr.data.picture import Picture, of_channels
 
 
 def picture_of_array(image: np.ndarray) -> Picture:
@@ -21,10 +21,7 @@ def picture_of_array(image: np.ndarray) -> Picture:
             f"expected (H, W) or (H, W, 1 to 4) of uint8 or uint16, got {image.shape} of {image.dtype}; "
             "put the channels last, and scale values to 0..255"
         )
-    grey = channels.shape[2] <= 2
-    rgb = np.repeat(channels[..., :1], 3, axis=2) if grey else channels[..., :3]
-    alpha = np.ascontiguousarray(channels[..., -1]) if channels.shape[2] in (2, 4) else None
-    return Picture(np.ascontiguousarray(rgb), alpha, grey)
+    return of_channels(channels)
 
 
 def array_of_picture(picture: Picture, channels: int | None) -> np.ndarray:
@@ -45,17 +42,10 @@ def picture_of_image(image: Image.Image) -> Picture:
         raise ValueError(f"expected one image, got {image.n_frames} frames; give them one by one")  # type: ignore[attr-defined]
     if image.mode in ("F", "I"):
         raise ValueError(f"expected 8 or 16 bits, got mode {image.mode}; convert it first")
-    profile = image.info.get("icc_profile")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         return picture_of_array(np.asarray(upright).astype(np.uint16))
-    grey = upright.mode in ("1", "L", "LA", "La")
-    has_alpha = upright.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in upright.info
-    mode = ("LA" if has_alpha else "L") if grey else ("RGBA" if has_alpha else "RGB")
-    if upright.mode in ("CMYK", "LAB", "YCbCr", "HSV"):  # the profile is of that space, not of our RGB
-        upright, profile = to_srgb(upright, profile), None
-    made = picture_of_array(np.asarray(upright.convert(mode)))
-    return Picture(made.rgb, made.alpha, made.grey, profile)
+    return of_channels(*decode_8_bit(upright, image.info.get("icc_profile")))
 
 
 def image_of_picture(picture: Picture) -> Image.Image:

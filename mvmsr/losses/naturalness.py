@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvmsr.losses.adversarial import check_logits
-from mvmsr.losses.term import Term
+from mvmsr.losses.term import JudgedTerm
 from mvmsr.registry import LOSSES
 
 _EPS = 1e-10
@@ -54,7 +54,7 @@ def discrimination_loss(logits: Tensor, is_natural: Tensor) -> Tensor:
 
 
 @LOSSES.register()
-class NaturalnessLoss(Term):
+class NaturalnessLoss(JudgedTerm):
     """mean -log(sigmoid(NMD(sr)) + 1e-10), the naturalness loss of NatSR.
 
     Args:
@@ -67,8 +67,7 @@ class NaturalnessLoss(Term):
     """
 
     def __init__(self, extractor: nn.Module, nmd_path: str, loss_weight: float = 1.0) -> None:
-        super().__init__(loss_weight)
-        self.extractor = extractor.requires_grad_(False).eval()
+        super().__init__(extractor, loss_weight)
 
     @property
     def is_mean_over_pictures(self) -> bool:
@@ -79,12 +78,6 @@ class NaturalnessLoss(Term):
     def extractor_spec(nmd_path: str) -> dict[str, Any]:
         """The network that the loss needs, as an options entry with a `type` and its `weights`."""
         return {"type": "NMD", "weights": nmd_path}
-
-    def train(self, mode: bool = True) -> NaturalnessLoss:
-        """Set the mode of everything but the discriminator."""
-        super().train(mode)
-        self.extractor.eval()
-        return self
 
     def forward(self, sr: Tensor) -> Tensor:
         """The unweighted loss of pictures (N, 3, H, W) in [0, 1]; a scalar."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mvmsr.losses.choices import one_of
 from mvmsr.losses.pixel import check_images
-from mvmsr.losses.term import Term
+from mvmsr.losses.term import JudgedTerm
 from mvmsr.registry import LOSSES
 
 Criterion = Literal["l1", "l2", "fro"]
@@ -75,7 +75,7 @@ def _check_layers(layer_weights: Mapping[str, float]) -> None:
 
 
 @LOSSES.register()
-class PerceptualLoss(Term):
+class PerceptualLoss(JudgedTerm):
     """perceptual_weight * sum_l w_l d(phi_l(sr), phi_l(gt)) + style_weight * the same of Gram matrices.
 
     Args:
@@ -112,7 +112,7 @@ class PerceptualLoss(Term):
         feature_norm: FeatureNorm = "none",
         vgg_weights: str | None = None,
     ) -> None:
-        super().__init__(loss_weight=1.0)
+        super().__init__(extractor)
         one_of("criterion", criterion, get_args(Criterion))
         one_of("feature_norm", feature_norm, get_args(FeatureNorm))
         if perceptual_weight == 0 and style_weight == 0:
@@ -125,7 +125,6 @@ class PerceptualLoss(Term):
         self.style_weight = float(style_weight)
         self.criterion: Criterion = criterion
         self.feature_norm: FeatureNorm = feature_norm
-        self.extractor = extractor.requires_grad_(False).eval()
 
     @property
     def is_mean_over_pictures(self) -> bool:
@@ -162,12 +161,6 @@ class PerceptualLoss(Term):
             "range_norm": range_norm,
             "weights": vgg_weights or vgg_type,
         }
-
-    def train(self, mode: bool = True) -> PerceptualLoss:
-        """Set the mode of everything but the extractor."""
-        super().train(mode)
-        self.extractor.eval()
-        return self
 
     def components(self, sr: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """`perceptual` and `style`, unweighted scalars of pictures (N, 3, H, W); one of weight 0 is left out.

@@ -95,3 +95,17 @@ class Term(nn.Module):
                 f"expected one of: {', '.join(self.objectives())}"
             )
         return self.loss_weight
+
+
+class JudgedTerm(Term):
+    """A term that judges by a frozen network, its `extractor` (see `extractor_spec`), always in evaluation mode."""
+
+    def __init__(self, extractor: nn.Module, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+        self.extractor = extractor.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> JudgedTerm:
+        """Set the mode of everything but the extractor."""
+        super().train(mode)
+        self.extractor.eval()
+        return self

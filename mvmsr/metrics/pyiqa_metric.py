@@ -93,7 +93,7 @@ def names() -> list[str]:
 
 
 def check_name(metric: str) -> None:
-    """Whether pyiqa has such a metric of single pictures.
+    """Refuse a name that pyiqa has no metric of single pictures for.
 
     Raises:
         RegistryError: it has not; the message has the closest name and all of them.

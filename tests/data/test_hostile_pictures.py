@@ -150,7 +150,7 @@ def test_whatever_a_decoder_raises_names_the_file(tmp_path: Path, monkeypatch: p
         raise error
 
     Image.new("L", (5, 5)).save(tmp_path / "a.png")
-    monkeypatch.setattr(image_io, "_decode_8_bit", fail)
+    monkeypatch.setattr(image_io, "decode_8_bit", fail)
     with pytest.raises(ImageError, match=r"a\.png: is truncated or damaged"):
         read_picture(tmp_path / "a.png")
 
@@ -160,7 +160,7 @@ def test_memory_that_does_not_suffice_is_said(tmp_path: Path, monkeypatch: pytes
         raise MemoryError
 
     Image.new("L", (5, 5)).save(tmp_path / "a.png")
-    monkeypatch.setattr(image_io, "_decode_8_bit", fail)
+    monkeypatch.setattr(image_io, "decode_8_bit", fail)
     with pytest.raises(ImageError, match="does not fit into the memory"):
         read_picture(tmp_path / "a.png")
 

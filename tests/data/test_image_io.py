@@ -99,6 +99,8 @@ def test_grey_palette_one_bit_and_alpha(tmp_path: Path):
 
     Image.fromarray(grey > 100).save(tmp_path / "bit.png")
     np.testing.assert_array_equal(read_rgb(tmp_path / "bit.png")[..., 1], np.where(grey > 100, 255, 0))
+    Image.fromarray(grey > 100).save(tmp_path / "clear_bit.png", transparency=0)
+    np.testing.assert_array_equal(read_picture(tmp_path / "clear_bit.png").alpha, np.where(grey > 100, 255, 0))
 
     palette = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
     palette.putpalette([255, 0, 0, 0, 255, 0, 10, 20, 30])

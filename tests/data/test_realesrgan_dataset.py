@@ -97,8 +97,8 @@ def test_it_is_blurred_with_the_pixels_around_it(tmp_path):
 
 def test_batches_go_on_where_they_stopped(made_set):
     data = _dataset(made_set(sides=(64, 64)), gt_size=32)
-    through = list(TrainBatches(data, 4, seed=7).iterate(0, 4, prefetch=2))
-    (resumed,) = TrainBatches(data, 4, seed=7).iterate(3, 4, prefetch=0)
+    through = list(TrainBatches(data, 4, seed=7).iterate(0, 4))
+    resumed = TrainBatches(data, 4, seed=7).batch(3)
     assert (resumed.lq == through[3].lq).all()
     assert (resumed.gt == through[3].gt).all()
     assert (through[2].lq != through[3].lq).any()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image, ImageCms
 from torch import nn
 
 from mvmsr.archs import SRResNet
-from mvmsr.inference import Restorer, Upscaler, in_memory
+from mvmsr.data.image_io import read_picture
+from mvmsr.inference import Restorer, Upscaler
 from mvmsr.inference.in_memory import array_of_picture, image_of_picture, picture_of_array, picture_of_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -110,15 +112,11 @@ def test_tensors_stay_in_range_where_the_kernel_overshoots(model: str) -> None:
     assert (float(sr.min()), float(sr.max())) == (0, 1)
 
 
-def test_a_profile_is_used_as_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-        calls.append((image.mode, profile))
-        return image.convert("RGB")
-
-    monkeypatch.setattr(in_memory, "to_srgb", to_srgb)
-    image = Image.fromarray(_noise(6, 8, 4), "CMYK")
-    image.info["icc_profile"] = b"of the printer"
-    assert picture_of_image(image).icc_profile is None
-    assert calls == [("CMYK", b"of the printer")]
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK"])
+def test_an_image_is_what_its_file_is(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(_noise(6, 8, 3)).convert(mode).save(path, icc_profile=SRGB)
+    ours, theirs = picture_of_image(Image.open(path)), read_picture(path)
+    assert np.array_equal(ours.rgb, theirs.rgb)
+    assert (ours.alpha is None, ours.grey, ours.icc_profile) == (theirs.alpha is None, theirs.grey, theirs.icc_profile)
+    assert ours.icc_profile == (None if mode == "CMYK" else SRGB)  # which is of the inks then, not of our RGB
