@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test lint clean
 
 help:
+	@echo "make install   set up .venv, which the others do too"
 	@echo "make demo      train, benchmark, upscale and report on sample images (a minute or two)"
 	@echo "make test      the test suite"
 	@echo "make lint      ruff and mypy"

@@ -151,13 +151,22 @@ def check_protocol(method: Restore, image_set: ImageSet, protocol: Protocol, nam
     Raises:
         ProtocolError: the protocol is for bicubic upscaling only, or for another scale than the set's.
     """
-    if protocol.luma_first and not isinstance(method, Bicubic):
+    check_luma_first(protocol, isinstance(method, Bicubic), name)
+    if protocol.scale != image_set.scale:
+        raise ProtocolError(f"protocol of x{protocol.scale} on {image_set.name}, which is x{image_set.scale}")
+
+
+def check_luma_first(protocol: Protocol, bicubic: bool, name: str) -> None:
+    """Whether a method, bicubic or not, can be measured under a protocol.
+
+    Raises:
+        ProtocolError: the protocol is for bicubic upscaling only.
+    """
+    if protocol.luma_first and not bicubic:
         raise ProtocolError(
             f"protocol {protocol.name!r} resizes luma itself, so it exists for bicubic alone, not for {name!r}; "
             "compare models under `y`, which differs by hundredths of a dB"
         )
-    if protocol.scale != image_set.scale:
-        raise ProtocolError(f"protocol of x{protocol.scale} on {image_set.name}, which is x{image_set.scale}")
 
 
 def score_picture(

@@ -79,7 +79,7 @@ class Method:
 
     Attributes:
         name: its label.
-        source: the file or folder that it comes from, or None.
+        source: the file or folder that it comes from; None is bicubic.
         open: makes it ready; the result maps lq (1, 3, h, w) in [0, 1] to sr (1, 3, h * scale, w * scale). Opened one
             after the other, so that a machine holds one network at a time.
     """

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mvmsr.benchmark.evaluate import ImageScore
+from mvmsr.benchmark.evaluate import ImageScore, check_luma_first
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
 from mvmsr.benchmark.measure import Bench, Count, Progress, file_name
 from mvmsr.benchmark.methods import Method, MethodError, parse_method
@@ -17,7 +17,7 @@ from mvmsr.benchmark.writable import check_folder
 from mvmsr.data.layouts import LayoutError
 from mvmsr.hardware import pick_device, pick_precision
 from mvmsr.metrics.build import build_metrics
-from mvmsr.metrics.protocol import make_protocol
+from mvmsr.metrics.protocol import Protocol, ProtocolError, make_protocol
 from mvmsr.registry import comma_hint
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
     device = pick_device(plan.device)
     metrics, missing = build_metrics(plan.metrics, device=str(device), weights_dir=plan.weights_dir)
     failures: list[dict[str, str | None]] = []
-    methods = _methods(plan, failures)
+    methods = _methods(plan, protocol, failures)
     sets = _sets(plan, failures)
     for what, found in (("method", methods), ("set", sets)):
         if not found:
@@ -98,12 +98,13 @@ def _reasons(failures: Sequence[Mapping[str, str | None]]) -> str:
     return "\n".join(str(failure["why"]) for failure in failures)
 
 
-def _methods(plan: Plan, failures: list[dict[str, str | None]]) -> list[Method]:
+def _methods(plan: Plan, protocol: Protocol, failures: list[dict[str, str | None]]) -> list[Method]:
     methods: list[Method] = []
     for spec in plan.methods:
         try:
             method = parse_method(spec, plan.scale, plan.device, plan.precision)
-        except MethodError as error:
+            check_luma_first(protocol, method.source is None, method.name)
+        except (MethodError, ProtocolError) as error:
             failures.append({"method": spec, "set": None, "image": None, "why": f"{error}{comma_hint(spec)}"})
             continue
         if any(method.name == other.name for other in methods):

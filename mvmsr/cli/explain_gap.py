@@ -34,7 +34,9 @@ class SeveralTargets(TyperCommand):
 def command(
     target: Annotated[list[str], typer.Option(help="psnr=26.00 or ssim=0.7027, with the paper's digits. One or both.")],
     set_name: Annotated[str, typer.Option("--set", help="A set below the data root, or a folder.")],
-    method: Annotated[str, typer.Option(help="bicubic, a weights file, a run directory, or images:DIR.")] = "bicubic",
+    method: Annotated[
+        str, typer.Option(help="bicubic, a weights file, a run directory, onnx:FILE or images:DIR.")
+    ] = "bicubic",
     data_root: Annotated[
         str | None, typer.Option(help="Folder of the sets; default: $MVMSR_DATA_ROOT or ./datasets.")
     ] = None,

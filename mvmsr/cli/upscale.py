@@ -71,7 +71,7 @@ def command(
     skip_done: Annotated[bool, typer.Option("--skip-done", help="Skip inputs whose results exist.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
     max_memory: Annotated[
-        str | None, typer.Option(help="Memory limit of this process, such as 2G or 800M; sets the tile size.")
+        str | None, typer.Option(help="Memory limit of this process, such as 2G or 1500M; sets the tile size.")
     ] = None,
     max_pixels: Annotated[
         int | None,

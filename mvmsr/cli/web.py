@@ -23,8 +23,8 @@ def command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A model to offer, besides the built-in ones and bicubic: weights file (.safetensors, .pth) or run "
-            "directory. Give it several times for several; the first is proposed."
+            help="A model to offer, besides the built-in ones and bicubic: weights file (.safetensors, .pth, "
+            ".onnx) or run directory. Give it several times for several; the first is proposed."
         ),
     ] = None,
     host: Annotated[

@@ -71,7 +71,7 @@ def missing_pictures(options: TrainOptions) -> str | None:
             check_pictures(**{"scale": options.scale, **args, "gt_only": kind.gt_only})
     except OptionsError as error:
         if isinstance(error.__cause__, MissingDataError):
-            return f"datasets.train: {error.__cause__}"
+            return str(error)
         raise
     return None
 

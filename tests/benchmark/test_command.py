@@ -225,6 +225,18 @@ def test_what_cannot_be_done_is_said_before_the_first_picture(data_root: Path) -
     assert len(results["failures"]) == 2
 
 
+def test_a_protocol_for_bicubic_alone_leaves_out_other_methods_before_the_first_picture(data_root: Path) -> None:
+    said = "protocol 'y_only' resizes luma itself, so it exists for bicubic alone, not for 'B'"
+    events: list[str] = []
+    plan = Plan(("bicubic", f"images:{data_root / 'B'}"), ("A",), ("psnr",), "y_only", data_root=str(data_root))
+    results = run_benchmark(plan, lambda done, total, what: events.append(f"{done} done"), events.append)
+    assert any(said in event for event in events[: events.index("1 done")])
+    assert [method["name"] for method in results["methods"]] == ["bicubic"]
+    assert [failure["method"] for failure in results["failures"]] == [f"images:{data_root / 'B'}"]
+    with pytest.raises(PlanError, match="nothing was measured, and nothing written, for no method can be used"):
+        run_benchmark(make_plan({"methods": plan.methods[1:]}, plan))
+
+
 @pytest.mark.parametrize("flag", ["--out", "--json"])
 def test_where_nothing_can_be_written_nothing_is_measured(flag: str, data_root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")

@@ -159,14 +159,15 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(
 
 
 def test_missing_pictures_are_refused_before_a_folder_is_made(folder: Path) -> None:
+    said = "--set datasets.train.dataroot_gt: datasets.train.dataroot_gt: no data at 'nowhere'"
     result = _train("--set", "datasets.train.dataroot_gt=nowhere")
     assert result.exit_code == 1
-    assert "--set datasets.train.dataroot_gt: datasets.train.dataroot_gt: no data at 'nowhere'" in result.output
+    assert said in result.output
     assert "Traceback" not in result.output
     assert not (folder / "experiments").exists()
     result = _train("--dry-run", "--set", "datasets.train.dataroot_gt=nowhere")
     assert result.exit_code == 0, "a run may be planned where its data is not"
-    assert "no data at 'nowhere'" in result.output
+    assert said in result.output
     assert "Options are valid; the data named above is not here." in result.output
 
 
