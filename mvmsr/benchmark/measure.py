@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -33,12 +34,27 @@ MOST_WORKERS = 8
 
 def picture_path(out: str | Path, method: str, set_name: str, image: str) -> Path:
     """`out`/images/METHOD/SET/IMAGE.png, with names as file systems take them."""
-    return Path(out) / "images" / file_name(method) / file_name(set_name) / f"{file_name(image)}.png"
+    return Path(out) / "images" / folder_name(method) / folder_name(set_name) / picture_name(image)
 
 
-def file_name(name: str) -> str:
-    """A method, set or picture as it is written in the names of files."""
+def folder_name(name: str) -> str:
+    """A method or set as it is written in the names of folders; `run_benchmark` refuses two of one folder."""
     return re.sub(r"[^\w.+-]", "_", name)
+
+
+def picture_name(image: str) -> str:
+    """The PNG file of a picture, another one for every name: what file systems may not take goes, a checksum comes.
+
+    >>> picture_name("img 001")
+    'img 001.png'
+    >>> picture_name("2024:05")
+    '2024_05-fc31bad9.png'
+    """
+    kept = re.sub(r"[^\w.+ -]", "_", image)
+    if kept == image:
+        return f"{image}.png"
+    checksum = hashlib.sha256(image.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{kept[:50]}-{checksum}.png"  # as many letters as fit into 255 bytes in any script
 
 
 class Count:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
-from mvmsr.benchmark.measure import file_name
+from mvmsr.benchmark.measure import folder_name, picture_name
 from mvmsr.data.image_io import ImageError, read_rgb, write_rgb
 from mvmsr.data.layouts import LayoutError
 
@@ -39,7 +39,7 @@ class Originals:
 
     def __call__(self, set_name: str, image: str) -> np.ndarray | None:
         """(H, W, 3) uint8, or None where it is not to be had."""
-        part = Path("originals", file_name(set_name), f"{file_name(image)}.png")
+        part = Path("originals", folder_name(set_name), picture_name(image))
         if self.keep:
             gt = self._of_the_set(set_name, image)
             if gt is not None:

@@ -118,7 +118,6 @@ def die_before_a_rename(plan: Plan, count: int) -> None:
     run.run_benchmark(plan)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_methods_that_would_write_the_same_files_are_refused(plan: Plan) -> None:
     plan = replace(plan, methods=("a b=bicubic", "a_b=bicubic"))
     with pytest.raises(PlanError, match="'a b' and 'a_b' would write the same images"):
@@ -126,6 +125,29 @@ def test_methods_that_would_write_the_same_files_are_refused(plan: Plan) -> None
     run.run_benchmark(replace(plan, save_images=False))
 
 
+def test_sets_that_would_write_the_same_files_are_refused(plan: Plan, tmp_path: Path) -> None:
+    for name in ("A B", "A_B"):
+        shutil.copytree(tmp_path / "data" / "A", tmp_path / "data" / name)
+    plan = replace(plan, sets=("A B", "A_B"))
+    with pytest.raises(PlanError, match="'A B' and 'A_B' would write the same images"):
+        run.run_benchmark(plan)
+
+
+def test_every_image_is_saved_under_a_name_of_its_own(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = ("x y", "x_y", "x:y", "x*y")
+    for number, name in enumerate(names):
+        write_rgb(tmp_path / "data" / "C" / f"{name}.png", np.full((32, 40, 3), 40 * number, np.uint8))
+    plan = replace(plan, methods=("bicubic",), sets=("C",))
+    run.run_benchmark(plan)
+    saved = sorted((tmp_path / "out" / "images" / "bicubic" / "C").iterdir())
+    assert len({read_rgb(path).tobytes() for path in saved}) == len(names)
+    assert {"x y.png", "x_y.png"} < {path.name for path in saved}
+    assert measured(plan, monkeypatch)[1] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
 @pytest.mark.parametrize(
     ("death", "count", "kept"),  # a line is one of a method, then one of each of its six pictures
     [
