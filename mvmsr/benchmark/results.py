@@ -189,10 +189,15 @@ def to_csv(results: Results) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file aside and rename it into place, creating its folder."""
+    """Write a text file aside and rename it into place, creating its folder; see `to_bytes`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
+    write_whole(path, to_bytes(text))
+
+
+def to_bytes(text: str) -> bytes:
+    r"""UTF-8, in which bytes of file names that are none appear as `\udce9`, which JSON reads as what they were."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def versions() -> dict[str, str]:
