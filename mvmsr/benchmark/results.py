@@ -141,7 +141,12 @@ def merge_results(parts: Sequence[Results]) -> Results:
     by_name = {method["name"]: method for part in parts for method in part.get("methods", [])}
     merged["methods"] = list(by_name.values())
     for key in ("missing", "failures"):
-        entries = [entry for number, part in enumerate(parts) for entry in part[key] if _stands(entry, number, newest)]
+        entries = [
+            entry
+            for number, part in enumerate(parts)
+            for entry in part[key]
+            if _stands(entry, part["means"], number, newest)
+        ]
         merged[key] = [entry for number, entry in enumerate(entries) if entry not in entries[:number]]
     return add_statistics(merged) if any("statistics" in part for part in parts) else merged
 
@@ -234,11 +239,17 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(present) / len(present) if present else None
 
 
-def _stands(entry: Mapping[str, Any], number: int, newest: Mapping[tuple[str, str], int]) -> bool:
-    """Whether no later run measured what the entry speaks of: a method, a set or both; metrics as a whole stand."""
+def _stands(
+    entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], number: int, newest: Mapping[tuple[str, str], int]
+) -> bool:
+    """Whether no later run measured what the entry of run `number`, with these means, speaks of.
+
+    That is a method, a set or both; of a metric as a whole, every row that lacks it.
+    """
     method, set_name = entry.get("method"), entry.get("set")
     if not method and not set_name:
-        return True
+        lacking = [(row["method"], row["set"]) for row in rows if row.get(str(entry.get("metric")), 0) is None]
+        return not lacking or any(newest[row] == number for row in lacking)
     return not any(
         later > number and method in (None, row[0]) and set_name in (None, row[1]) for row, later in newest.items()
     )

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from mvmsr.benchmark.evaluate import ImageScore
+from mvmsr.benchmark.gaps import not_computed
 from mvmsr.benchmark.latex import to_latex
 from mvmsr.benchmark.results import (
     Results,
@@ -296,3 +297,20 @@ def test_merge_forgets_what_a_later_run_made_good() -> None:
     second = results(scores=[score("new", "a", 1.0, 9.0, "Set14")])
     assert merge_results([first, second])["failures"] == whole[2:]
     assert merge_results([second, first])["failures"] == whole
+
+
+def test_merge_drops_the_note_of_a_metric_that_no_row_lacks_any_more() -> None:
+    class Lpips(Psnr):
+        name = "lpips"
+
+    def part(method: str, lpips: float | None) -> Results:
+        metrics, missing = ({**METRICS, "lpips": Lpips()}, []) if lpips else (METRICS, [LPIPS])
+        scores = [ImageScore(method, "Set5", "a", {"psnr": 30.0, "niqe": 5.0, "lpips": lpips})]
+        return make_results(scores, make_protocol("y", 4), metrics, missing=missing)
+
+    without, later = part("one", None), part("one", 0.1)
+    assert merge_results([without, later])["missing"] == []
+    assert is_complete(merge_results([without, later]))
+    assert not_computed(merge_results([later, without])) == ["lpips was not computed: AlexNet weights not found"]
+    both = merge_results([without, part("two", 0.1)])
+    assert not_computed(both) == ["lpips was not computed for one: AlexNet weights not found"]
