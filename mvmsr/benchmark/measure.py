@@ -102,8 +102,9 @@ class Bench:
     def __post_init__(self) -> None:
         plan = self.plan
         self.journal = Journal(Path(plan.out) / JOURNAL, plan.restart) if plan.out else None
+        self.versions = versions()
         self.shared = fingerprint.of_surroundings(
-            self.protocol, plan.lq, self.metrics, versions(), self.device, plan.precision
+            self.protocol, plan.lq, self.metrics, self.versions, self.device, plan.precision
         )
 
     def remember(self, method: Method) -> dict[tuple[str, str], ImageScore]:
@@ -139,7 +140,7 @@ class Bench:
         self, method: Method, known: dict[tuple[str, str], ImageScore], failures: list[dict[str, str | None]]
     ) -> tuple[list[ImageScore], dict[str, Any]]:
         """All scores of a method, and its cost."""
-        of_method = {**self.shared, **fingerprint.of_method(method)}
+        of_method = {**self.shared, **fingerprint.of_method(method, self.versions)}
         size = self.journal.size(method.name, of_method) if self.journal is not None else None
         scores: list[ImageScore] = []
         restore: Restore | None = None
@@ -210,7 +211,7 @@ class Bench:
     def _of(self, method: Method, image_set: ImageSet, pair: ImagePair) -> fingerprint.Fingerprint:
         saved = SavedPictures(method.source) if method.source is not None and method.source.is_dir() else None
         of_picture = fingerprint.of_picture(pair, image_set.name, saved)
-        return {**self.shared, **fingerprint.of_method(method), **of_picture}
+        return {**self.shared, **fingerprint.of_method(method, self.versions), **of_picture}
 
     def _has_picture(self, score: ImageScore, of: fingerprint.Fingerprint) -> bool:
         """Whether the picture that was scored is there, where one is asked for."""

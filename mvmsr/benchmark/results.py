@@ -24,6 +24,10 @@ from mvmsr.metrics.protocol import Protocol
 Results = dict[str, Any]
 _TEXTS = {"method", "set", "image", "key", "name", "source", "a", "b", "better", "metric", "why", "lq"}
 """What holds names, even of a method or a picture that is called inf."""
+PACKAGES = (
+    *("mvmsr", "torch", "torchvision", "numpy", "opencv-python", "pillow", "scipy", "lpips", "basicsr", "spandrel"),
+    *("pyiqa", "onnxruntime", "onnxruntime-gpu"),
+)
 _REQUIRED = ("protocol", "means", "images", "missing", "failures", "metrics")
 
 
@@ -208,7 +212,7 @@ def to_bytes(text: str) -> bytes:
 def versions() -> dict[str, str]:
     """Versions of everything that takes part in a score."""
     found = {"python": platform.python_version()}
-    for package in ("mvmsr", "torch", "torchvision", "numpy", "opencv-python", "scipy", "lpips", "basicsr", "spandrel"):
+    for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -23,8 +23,9 @@ import pytest
 
 from mvmsr.benchmark import journal, measure, run
 from mvmsr.benchmark.journal import JOURNAL, Journal
+from mvmsr.benchmark.methods import Bicubic
 from mvmsr.benchmark.plan import Plan, PlanError
-from mvmsr.benchmark.results import Results
+from mvmsr.benchmark.results import Results, versions
 from mvmsr.data.image_io import read_rgb, write_rgb
 from mvmsr.data.imresize import imresize
 
@@ -288,6 +289,26 @@ def test_a_new_version_measures_again(plan: Plan, monkeypatch: pytest.MonkeyPatc
     run.run_benchmark(plan)
     monkeypatch.setattr(measure, "versions", lambda: {"mvmsr": "99"})
     assert measured(plan, monkeypatch)[2][-1] == "12 are measured again, since this has changed: versions"
+
+
+@pytest.mark.parametrize("package", ["pillow", "pyiqa", "onnxruntime", "onnxruntime-gpu"])
+def test_another_version_of_a_package_matters_where_it_is_used(
+    package: str, plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mvmsr.metrics import Psnr
+
+    with_pyiqa = {"psnr": Psnr(), "pyiqa:psnr": Psnr()}
+    monkeypatch.setattr(run, "build_metrics", lambda names, **_: ({name: with_pyiqa[name] for name in names}, []))
+    (tmp_path / "net.onnx").write_bytes(b"none")
+    monkeypatch.setattr("mvmsr.benchmark.methods._open_onnx", lambda _, scale, __: Bicubic(scale))
+    plan = replace(plan, methods=("bicubic", str(tmp_path / "net.onnx")), sets=("A",), metrics=("psnr",))
+    both = replace(plan, out=str(tmp_path / "both"), metrics=("psnr", "pyiqa:psnr"))
+    for one in (plan, both):
+        run.run_benchmark(one)
+    monkeypatch.setattr("mvmsr.benchmark.measure.versions", lambda: {**versions(), package: "99"})
+    assert "pillow" in versions()
+    counts = {"pillow": (6, 6), "pyiqa": (0, 6)}.get(package, (3, 3))
+    assert tuple(len(measured(one, monkeypatch)[1]) for one in (plan, both)) == counts
 
 
 def test_saved_pictures_that_changed_are_scored_again(
