@@ -39,7 +39,7 @@ def picture_path(out: str | Path, method: str, set_name: str, image: str) -> Pat
 
 def folder_name(name: str) -> str:
     """A method or set as it is written in the names of folders; `run_benchmark` refuses two of one folder."""
-    return re.sub(r"[^\w.+-]", "_", name)
+    return re.sub(r"^\.+$|[^\w.+-]", "_", name)
 
 
 def picture_name(image: str) -> str:

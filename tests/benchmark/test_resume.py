@@ -28,6 +28,7 @@ from mvmsr.benchmark.plan import Plan, PlanError
 from mvmsr.benchmark.results import Results, versions
 from mvmsr.data.image_io import read_rgb, write_rgb
 from mvmsr.data.imresize import imresize
+from mvmsr.report.benchmark_originals import Originals
 
 NAMES = ("p0", "p1", "p2")
 SCRIPT = Path(__file__).parents[2] / "test_sr.py"
@@ -132,6 +133,19 @@ def test_sets_that_would_write_the_same_files_are_refused(plan: Plan, tmp_path: 
     plan = replace(plan, sets=("A B", "A_B"))
     with pytest.raises(PlanError, match="'A B' and 'A_B' would write the same images"):
         run.run_benchmark(plan)
+
+
+@pytest.mark.parametrize(("where", "asked"), [("A", "."), ("A/below", "..")])
+def test_the_folder_where_one_is_has_a_name(
+    where: str, asked: str, plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "data" / where).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "data" / where)
+    results = run.run_benchmark(replace(plan, sets=(asked,), methods=("..=bicubic", f"images:{asked}")))
+    assert [(row["method"], row["set"]) for row in results["means"]] == [("..", "A"), ("A", "A")]
+    saved = {path.relative_to(tmp_path / "out" / "images").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert saved == {f"{method}/A/{name}.png" for method in ("_", "A") for name in NAMES}
+    assert Originals([tmp_path / "none"], 4, [asked])("A", "p0") is not None
 
 
 def test_every_image_is_saved_under_a_name_of_its_own(
