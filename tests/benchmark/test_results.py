@@ -237,6 +237,13 @@ def test_a_picture_without_one_of_its_scores_counts_for_the_others() -> None:
     assert lines[4:6] == ["| one | **29.00** | 8.0000 (1 of 2) | - |", "| two | <u>26.50</u> | 6.5000 | - |"]
 
 
+def test_names_with_lines_and_bars_stay_in_their_cells() -> None:
+    scores = [score(name, "a", 30.0, 8.0, "a|b\nc") for name in ("one\ntwo", "three")]
+    lines = to_markdown(results(scores=scores)).splitlines()
+    assert lines[2] == r"| method | a\|b c psnr ↑ | a\|b c niqe ↓ | a\|b c lpips |"
+    assert lines[4:] == [f"| {name} | **30.00** | **8.0000** | - |" for name in ("one two", "three")]
+
+
 def test_equal_figures_are_all_the_best() -> None:
     lines = to_markdown(results(scores=[score(name, "a", 30.0, 8.0) for name in ("one", "two")])).splitlines()
     assert lines[4:] == [f"| {name} | **30.00** | **8.0000** | - |" for name in ("one", "two")]
