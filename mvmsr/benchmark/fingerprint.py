@@ -16,11 +16,14 @@ from torch import nn
 from mvmsr.benchmark.methods import Method, MethodError, SavedPictures
 from mvmsr.checksum import file_sha256
 from mvmsr.data.layouts import ImagePair
+from mvmsr.metrics.build import PYIQA_PREFIX
 from mvmsr.metrics.metric import Metric
 from mvmsr.metrics.protocol import Protocol
 
 Fingerprint = dict[str, str]
-"""Checksums by what they stand for: protocol, metrics, versions, device, method, picture."""
+"""Checksums by what they stand for: protocol, metrics, versions, device, method, picture; a package if it is used."""
+PYIQA, ONNX = ("pyiqa",), ("onnxruntime", "onnxruntime-gpu")
+"""Packages that some metrics or methods alone compute by."""
 
 
 def of_surroundings(
@@ -33,21 +36,27 @@ def of_surroundings(
 ) -> Fingerprint:
     """The part that all methods and pictures of a run share."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    every = {package: version for package, version in versions.items() if package not in (*PYIQA, *ONNX)}
+    pyiqa = any(name.startswith(PYIQA_PREFIX) for name in metrics)
     return {
         "protocol": _digest({**protocol.as_dict(), "lq": lq}),
         "metrics": _digest({name: metric_checksum(metric) for name, metric in metrics.items()}),
-        "versions": _digest(dict(versions)),
+        "versions": _digest(every),
         "device": _digest([str(device), gpu, precision]),
+        **({"pyiqa": _digest([versions.get(package) for package in PYIQA])} if pyiqa else {}),
     }
 
 
-def of_method(method: Method) -> Fingerprint:
-    """The part of a method: the contents of its files."""
+def of_method(method: Method, versions: Mapping[str, str]) -> Fingerprint:
+    """The part of a method: the contents of its files, and what runs them."""
     source = method.source
     if source is None or not source.is_file():
         return {"method": _digest([method.name, str(source) if source else None])}
     beside = source.with_name(source.name + ".data")  # where ONNX keeps the weights of large networks
-    return {"method": _digest([method.sha256, _stat(beside) if beside.is_file() else None])}
+    of = {"method": _digest([method.sha256, _stat(beside) if beside.is_file() else None])}
+    if source.suffix.lower() == ".onnx":
+        of["onnxruntime"] = _digest([versions.get(package) for package in ONNX])
+    return of
 
 
 def of_picture(pair: ImagePair, set_name: str, saved: SavedPictures | None = None) -> Fingerprint:

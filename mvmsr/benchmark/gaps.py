@@ -8,9 +8,19 @@ from mvmsr.benchmark.results import Results
 
 
 def not_computed(results: Results, name: Callable[[str], str] = str) -> list[str]:
-    """The metrics that have no score at all, called by `name`, and why."""
+    """The metrics, called by `name`, that have no score at all, or none of some methods of merged results, and why."""
     missing = [entry for entry in results["missing"] if "image" not in entry]
-    return [f"{name(entry['metric'])} was not computed: {entry['why']}" for entry in missing]
+    return [
+        f"{name(entry['metric'])} was not computed{_of_whom(results, entry['metric'])}: {entry['why']}"
+        for entry in missing
+    ]
+
+
+def _of_whom(results: Results, metric: str) -> str:
+    """The methods that lack a metric which others have, as ` for one, two`; empty where none has it."""
+    rows = [row for row in results.get("means", ()) if metric in row]
+    without = dict.fromkeys(row["method"] for row in rows if row[metric] is None)
+    return f" for {', '.join(without)}" if without and any(row[metric] is not None for row in rows) else ""
 
 
 def left_out(results: Results, name: Callable[[str], str] = str) -> list[str]:

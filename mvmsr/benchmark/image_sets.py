@@ -90,7 +90,7 @@ def load_image_set(
     low = None if lq in ("make", "file") else _low_folder(lq, data_root)
     root = resolve_dataroot(name_or_path, data_root)
     pairs = find_pairs(root, low, scale, gt_only=lq == "make")
-    name = Path(name_or_path).name or root.name
+    name = name_of(name_or_path)
     if not pairs:
         raise LayoutError(f"{root} holds no images")
     if lq == "file" and (without := [pair.name for pair in pairs if pair.lq is None]):
@@ -99,6 +99,12 @@ def load_image_set(
             "first; use lq: make to have them made"
         )
     return ImageSet(name, tuple(pairs), scale)
+
+
+def name_of(path: str | Path) -> str:
+    """The last part of a path; of `.` and `..` that of the folder which they mean."""
+    name = Path(path).name
+    return Path(path).resolve().name if name in ("", "..") else name
 
 
 def _low_folder(lq: str, data_root: str | Path | None) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 from mvmsr.benchmark.cost import Size
 from mvmsr.benchmark.evaluate import ImageScore
 from mvmsr.benchmark.fingerprint import Fingerprint
-from mvmsr.benchmark.results import decode, encode
+from mvmsr.benchmark.results import decode, encode, to_bytes
 
 JOURNAL = "partial.jsonl"
 _Key = tuple[str, ...]
@@ -74,7 +74,7 @@ class Journal:
         line = json.dumps(encode({"key": list(key), **entry}), ensure_ascii=False, allow_nan=False) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab", buffering=0) as file:
-            file.write(line.encode())
+            file.write(to_bytes(line))
             os.fsync(file.fileno())
 
     def _read(self) -> None:

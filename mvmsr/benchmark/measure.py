@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -33,12 +34,27 @@ MOST_WORKERS = 8
 
 def picture_path(out: str | Path, method: str, set_name: str, image: str) -> Path:
     """`out`/images/METHOD/SET/IMAGE.png, with names as file systems take them."""
-    return Path(out) / "images" / file_name(method) / file_name(set_name) / f"{file_name(image)}.png"
+    return Path(out) / "images" / folder_name(method) / folder_name(set_name) / picture_name(image)
 
 
-def file_name(name: str) -> str:
-    """A method, set or picture as it is written in the names of files."""
-    return re.sub(r"[^\w.+-]", "_", name)
+def folder_name(name: str) -> str:
+    """A method or set as it is written in the names of folders; `run_benchmark` refuses two of one folder."""
+    return re.sub(r"^\.+$|[^\w.+-]", "_", name)
+
+
+def picture_name(image: str) -> str:
+    """The PNG file of a picture, another one for every name: what file systems may not take goes, a checksum comes.
+
+    >>> picture_name("img 001")
+    'img 001.png'
+    >>> picture_name("2024:05")
+    '2024_05-fc31bad9.png'
+    """
+    kept = re.sub(r"[^\w.+ -]", "_", image)
+    if kept == image:
+        return f"{image}.png"
+    checksum = hashlib.sha256(image.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{kept[:50]}-{checksum}.png"  # as many letters as fit into 255 bytes in any script
 
 
 class Count:
@@ -86,8 +102,9 @@ class Bench:
     def __post_init__(self) -> None:
         plan = self.plan
         self.journal = Journal(Path(plan.out) / JOURNAL, plan.restart) if plan.out else None
+        self.versions = versions()
         self.shared = fingerprint.of_surroundings(
-            self.protocol, plan.lq, self.metrics, versions(), self.device, plan.precision
+            self.protocol, plan.lq, self.metrics, self.versions, self.device, plan.precision
         )
 
     def remember(self, method: Method) -> dict[tuple[str, str], ImageScore]:
@@ -123,7 +140,7 @@ class Bench:
         self, method: Method, known: dict[tuple[str, str], ImageScore], failures: list[dict[str, str | None]]
     ) -> tuple[list[ImageScore], dict[str, Any]]:
         """All scores of a method, and its cost."""
-        of_method = {**self.shared, **fingerprint.of_method(method)}
+        of_method = {**self.shared, **fingerprint.of_method(method, self.versions)}
         size = self.journal.size(method.name, of_method) if self.journal is not None else None
         scores: list[ImageScore] = []
         restore: Restore | None = None
@@ -194,7 +211,7 @@ class Bench:
     def _of(self, method: Method, image_set: ImageSet, pair: ImagePair) -> fingerprint.Fingerprint:
         saved = SavedPictures(method.source) if method.source is not None and method.source.is_dir() else None
         of_picture = fingerprint.of_picture(pair, image_set.name, saved)
-        return {**self.shared, **fingerprint.of_method(method), **of_picture}
+        return {**self.shared, **fingerprint.of_method(method, self.versions), **of_picture}
 
     def _has_picture(self, score: ImageScore, of: fingerprint.Fingerprint) -> bool:
         """Whether the picture that was scored is there, where one is asked for."""

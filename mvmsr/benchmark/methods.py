@@ -12,6 +12,7 @@ from typing import Union
 import torch
 from torch import Tensor
 
+from mvmsr.benchmark.image_sets import name_of
 from mvmsr.checksum import file_sha256
 from mvmsr.data.image_io import IMAGE_SUFFIXES
 from mvmsr.data.imresize import imresize
@@ -115,7 +116,7 @@ def parse_method(spec: str, scale: int, device: str = "auto", precision: str = "
         folder = Path(spec.removeprefix("images:")).expanduser()
         if not folder.is_dir():
             raise MethodError(f"method {spec!r}: {folder} is not a folder of images")
-        return Method(label or folder.name, folder, lambda: SavedPictures(folder))
+        return Method(label or name_of(folder), folder, lambda: SavedPictures(folder))
     if spec.startswith("onnx:") or spec.endswith(".onnx"):
         file = Path(spec.removeprefix("onnx:")).expanduser()
         if not file.is_file():

@@ -24,6 +24,10 @@ from mvmsr.metrics.protocol import Protocol
 Results = dict[str, Any]
 _TEXTS = {"method", "set", "image", "key", "name", "source", "a", "b", "better", "metric", "why", "lq"}
 """What holds names, even of a method or a picture that is called inf."""
+PACKAGES = (
+    *("mvmsr", "torch", "torchvision", "numpy", "opencv-python", "pillow", "scipy", "lpips", "basicsr", "spandrel"),
+    *("pyiqa", "onnxruntime", "onnxruntime-gpu"),
+)
 _REQUIRED = ("protocol", "means", "images", "missing", "failures", "metrics")
 
 
@@ -141,7 +145,12 @@ def merge_results(parts: Sequence[Results]) -> Results:
     by_name = {method["name"]: method for part in parts for method in part.get("methods", [])}
     merged["methods"] = list(by_name.values())
     for key in ("missing", "failures"):
-        entries = [entry for number, part in enumerate(parts) for entry in part[key] if _stands(entry, number, newest)]
+        entries = [
+            entry
+            for number, part in enumerate(parts)
+            for entry in part[key]
+            if _stands(entry, part["means"], number, newest)
+        ]
         merged[key] = [entry for number, entry in enumerate(entries) if entry not in entries[:number]]
     return add_statistics(merged) if any("statistics" in part for part in parts) else merged
 
@@ -189,16 +198,21 @@ def to_csv(results: Results) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file aside and rename it into place, creating its folder."""
+    """Write a text file aside and rename it into place, creating its folder; see `to_bytes`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
+    write_whole(path, to_bytes(text))
+
+
+def to_bytes(text: str) -> bytes:
+    r"""UTF-8, in which bytes of file names that are none appear as `\udce9`, which JSON reads as what they were."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def versions() -> dict[str, str]:
     """Versions of everything that takes part in a score."""
     found = {"python": platform.python_version()}
-    for package in ("mvmsr", "torch", "torchvision", "numpy", "opencv-python", "scipy", "lpips", "basicsr", "spandrel"):
+    for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -229,11 +243,17 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(present) / len(present) if present else None
 
 
-def _stands(entry: Mapping[str, Any], number: int, newest: Mapping[tuple[str, str], int]) -> bool:
-    """Whether no later run measured what the entry speaks of: a method, a set or both; metrics as a whole stand."""
+def _stands(
+    entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], number: int, newest: Mapping[tuple[str, str], int]
+) -> bool:
+    """Whether no later run measured what the entry of run `number`, with these means, speaks of.
+
+    That is a method, a set or both; of a metric as a whole, every row that lacks it.
+    """
     method, set_name = entry.get("method"), entry.get("set")
     if not method and not set_name:
-        return True
+        lacking = [(row["method"], row["set"]) for row in rows if row.get(str(entry.get("metric")), 0) is None]
+        return not lacking or any(newest[row] == number for row in lacking)
     return not any(
         later > number and method in (None, row[0]) and set_name in (None, row[1]) for row, later in newest.items()
     )

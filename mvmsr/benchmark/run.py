@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mvmsr.benchmark.evaluate import ImageScore, check_luma_first
 from mvmsr.benchmark.image_sets import ImageSet, load_image_set
-from mvmsr.benchmark.measure import Bench, Count, Progress, file_name
+from mvmsr.benchmark.measure import Bench, Count, Progress, folder_name
 from mvmsr.benchmark.methods import Method, MethodError, parse_method
 from mvmsr.benchmark.plan import Plan, PlanError
 from mvmsr.benchmark.results import Results, make_results
@@ -53,7 +53,8 @@ def run_benchmark(plan: Plan, progress: Progress | None = None, say: Callable[[s
     if plan.out:
         check_folder(Path(plan.out))
         if plan.save_images:
-            _refuse_one_file_of_two(methods)
+            _refuse_one_folder_of_two([method.name for method in methods])
+            _refuse_one_folder_of_two([image_set.name for image_set in sets])
     for entry in missing:
         say(f"{entry.metric} will not be computed: {entry.why}")
     for failure in failures:
@@ -114,14 +115,14 @@ def _methods(plan: Plan, protocol: Protocol, failures: list[dict[str, str | None
     return methods
 
 
-def _refuse_one_file_of_two(methods: Sequence[Method]) -> None:
+def _refuse_one_folder_of_two(names: Sequence[str]) -> None:
     seen: dict[str, str] = {}
-    for method in methods:
-        other = seen.setdefault(file_name(method.name), method.name)
-        if other != method.name:
+    for name in names:
+        other = seen.setdefault(folder_name(name), name)
+        if other != name:
             raise PlanError(
-                f"{other!r} and {method.name!r} would write the same images, below {file_name(method.name)}; give one "
-                "another label, or use --no-save-images"
+                f"{other!r} and {name!r} would write the same images, below {folder_name(name)}; give one another "
+                "name, or use --no-save-images"
             )
 
 

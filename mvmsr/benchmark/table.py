@@ -199,5 +199,5 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: 
         right: numbers of the columns that are justified to the right.
     """
     ruler = ["---:" if number in right else "---" for number in range(len(header))]
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ruler, *cells))
+    cells = [[" ".join(cell.splitlines()).replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (cells[0], ruler, *cells[1:]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,9 +18,14 @@ _OF_TEXT = 4
 
 
 def table_console() -> Console:
-    """Standard output. In a pipe or a file, lines are as long as they need, unless $COLUMNS limits them."""
+    """Standard output. In a pipe or a file, lines are as long as they need, unless $COLUMNS limits them.
+
+    What it cannot encode, as bytes of file names that are no UTF-8, is spelt out, as on standard error.
+    """
     from rich.console import Console
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = UNLIMITED

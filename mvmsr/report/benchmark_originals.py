@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mvmsr.benchmark.image_sets import ImageSet, load_image_set
-from mvmsr.benchmark.measure import file_name
+from mvmsr.benchmark.image_sets import ImageSet, load_image_set, name_of
+from mvmsr.benchmark.measure import folder_name, picture_name
 from mvmsr.data.image_io import ImageError, read_rgb, write_rgb
 from mvmsr.data.layouts import LayoutError
 
@@ -34,12 +34,12 @@ class Originals:
         keep: bool = False,
     ) -> None:
         self.folders, self.scale, self.data_root, self.keep = folders, scale, data_root, keep
-        self._known = {Path(name).name: name for name in sets}
+        self._known = {name_of(name): name for name in sets}
         self._loaded: dict[str, ImageSet | None] = {}
 
     def __call__(self, set_name: str, image: str) -> np.ndarray | None:
         """(H, W, 3) uint8, or None where it is not to be had."""
-        part = Path("originals", file_name(set_name), f"{file_name(image)}.png")
+        part = Path("originals", folder_name(set_name), picture_name(image))
         if self.keep:
             gt = self._of_the_set(set_name, image)
             if gt is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mvmsr.benchmark.results import Results
+from mvmsr.benchmark.results import Results, to_bytes
 from mvmsr.benchmark.table import arrow, metric_name, metric_unit, pictures_of, title_of
 from mvmsr.counting import counted
 from mvmsr.report.benchmark_pictures import set_names
@@ -237,8 +237,8 @@ def _mark_best_corner(axes: Axes, results: Results, plane: Plane, ink: str) -> N
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib draws as it is, and does not take for mathematics."""
-    return text.replace("$", r"\$")
+    """Text that matplotlib can draw and does not take for mathematics."""
+    return to_bytes(text).decode().replace("$", r"\$")
 
 
 def _file_color(number: int) -> str:

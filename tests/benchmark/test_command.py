@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from mvmsr.benchmark.plan import Plan, PlanError, load_plan, make_plan
+from mvmsr.benchmark.results import read_results
 from mvmsr.benchmark.run import run_benchmark
 from mvmsr.benchmark.writable import check_folder
 from mvmsr.cli.several_values import spread
@@ -213,6 +215,30 @@ def test_stray_words_are_refused(data_root: Path) -> None:
     code, output = run("--data-root", str(data_root), "stray")
     assert code == 2
     assert "unexpected extra argument" in output.lower()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
+@pytest.mark.parametrize("where", ["image", "set", "method"])
+def test_names_that_are_no_utf_8(where: str, data_root: Path, tmp_path: Path) -> None:
+    odd, image_set, method = "caf\udce9", "A", "bicubic"
+    if where == "image":
+        (data_root / "A" / "p0.png").rename(data_root / "A" / f"{odd}.png")
+    elif where == "set":
+        image_set = odd
+        (data_root / "A").rename(data_root / odd)
+    else:
+        method = f"{odd}=bicubic"
+    out = tmp_path / "out"
+    asked = ("--method", method, "x=bicubic", "--set-names", image_set, "--metrics", "psnr", "--data-root")
+    for times in range(2):
+        code, output = run(*asked, str(data_root), "--out", str(out), "--device", "cpu")
+        assert code == 0, output
+        assert ("4 of 4 images were measured before" in output) == bool(times)
+    assert len(list((out / "images").rglob("*.png"))) == 4
+    results = read_results(out / "results.json")
+    assert any(row[where] == odd for row in results["images"])
+    for name in ("results.json", "results.md", "results.csv", "results.tex", "report.html", "plots/scores_psnr.svg"):
+        (out / name).read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_done_is_said_before_the_first_picture(data_root: Path) -> None:

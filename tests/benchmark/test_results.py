@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from mvmsr.benchmark.evaluate import ImageScore
+from mvmsr.benchmark.gaps import not_computed
 from mvmsr.benchmark.latex import to_latex
 from mvmsr.benchmark.results import (
     Results,
@@ -98,11 +99,15 @@ def test_figures_come_back_from_the_file(tmp_path: Path, value: float) -> None:
     assert read_results(tmp_path / "r.json")["images"][0]["psnr"] == value
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
     path = tmp_path / "r.json"
     write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "new \ud800")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_text(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.json"]
 
@@ -232,6 +237,13 @@ def test_a_picture_without_one_of_its_scores_counts_for_the_others() -> None:
     assert lines[4:6] == ["| one | **29.00** | 8.0000 (1 of 2) | - |", "| two | <u>26.50</u> | 6.5000 | - |"]
 
 
+def test_names_with_lines_and_bars_stay_in_their_cells() -> None:
+    scores = [score(name, "a", 30.0, 8.0, "a|b\nc") for name in ("one\ntwo", "three")]
+    lines = to_markdown(results(scores=scores)).splitlines()
+    assert lines[2] == r"| method | a\|b c psnr ↑ | a\|b c niqe ↓ | a\|b c lpips |"
+    assert lines[4:] == [f"| {name} | **30.00** | **8.0000** | - |" for name in ("one two", "three")]
+
+
 def test_equal_figures_are_all_the_best() -> None:
     lines = to_markdown(results(scores=[score(name, "a", 30.0, 8.0) for name in ("one", "two")])).splitlines()
     assert lines[4:] == [f"| {name} | **30.00** | **8.0000** | - |" for name in ("one", "two")]
@@ -292,3 +304,20 @@ def test_merge_forgets_what_a_later_run_made_good() -> None:
     second = results(scores=[score("new", "a", 1.0, 9.0, "Set14")])
     assert merge_results([first, second])["failures"] == whole[2:]
     assert merge_results([second, first])["failures"] == whole
+
+
+def test_merge_drops_the_note_of_a_metric_that_no_row_lacks_any_more() -> None:
+    class Lpips(Psnr):
+        name = "lpips"
+
+    def part(method: str, lpips: float | None) -> Results:
+        metrics, missing = ({**METRICS, "lpips": Lpips()}, []) if lpips else (METRICS, [LPIPS])
+        scores = [ImageScore(method, "Set5", "a", {"psnr": 30.0, "niqe": 5.0, "lpips": lpips})]
+        return make_results(scores, make_protocol("y", 4), metrics, missing=missing)
+
+    without, later = part("one", None), part("one", 0.1)
+    assert merge_results([without, later])["missing"] == []
+    assert is_complete(merge_results([without, later]))
+    assert not_computed(merge_results([later, without])) == ["lpips was not computed: AlexNet weights not found"]
+    both = merge_results([without, part("two", 0.1)])
+    assert not_computed(both) == ["lpips was not computed for one: AlexNet weights not found"]

@@ -23,10 +23,12 @@ import pytest
 
 from mvmsr.benchmark import journal, measure, run
 from mvmsr.benchmark.journal import JOURNAL, Journal
+from mvmsr.benchmark.methods import Bicubic
 from mvmsr.benchmark.plan import Plan, PlanError
-from mvmsr.benchmark.results import Results
+from mvmsr.benchmark.results import Results, versions
 from mvmsr.data.image_io import read_rgb, write_rgb
 from mvmsr.data.imresize import imresize
+from mvmsr.report.benchmark_originals import Originals
 
 NAMES = ("p0", "p1", "p2")
 SCRIPT = Path(__file__).parents[2] / "test_sr.py"
@@ -118,7 +120,6 @@ def die_before_a_rename(plan: Plan, count: int) -> None:
     run.run_benchmark(plan)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_methods_that_would_write_the_same_files_are_refused(plan: Plan) -> None:
     plan = replace(plan, methods=("a b=bicubic", "a_b=bicubic"))
     with pytest.raises(PlanError, match="'a b' and 'a_b' would write the same images"):
@@ -126,6 +127,42 @@ def test_methods_that_would_write_the_same_files_are_refused(plan: Plan) -> None
     run.run_benchmark(replace(plan, save_images=False))
 
 
+def test_sets_that_would_write_the_same_files_are_refused(plan: Plan, tmp_path: Path) -> None:
+    for name in ("A B", "A_B"):
+        shutil.copytree(tmp_path / "data" / "A", tmp_path / "data" / name)
+    plan = replace(plan, sets=("A B", "A_B"))
+    with pytest.raises(PlanError, match="'A B' and 'A_B' would write the same images"):
+        run.run_benchmark(plan)
+
+
+@pytest.mark.parametrize(("where", "asked"), [("A", "."), ("A/below", "..")])
+def test_the_folder_where_one_is_has_a_name(
+    where: str, asked: str, plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "data" / where).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "data" / where)
+    results = run.run_benchmark(replace(plan, sets=(asked,), methods=("..=bicubic", f"images:{asked}")))
+    assert [(row["method"], row["set"]) for row in results["means"]] == [("..", "A"), ("A", "A")]
+    saved = {path.relative_to(tmp_path / "out" / "images").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert saved == {f"{method}/A/{name}.png" for method in ("_", "A") for name in NAMES}
+    assert Originals([tmp_path / "none"], 4, [asked])("A", "p0") is not None
+
+
+def test_every_image_is_saved_under_a_name_of_its_own(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = ("x y", "x_y", "x:y", "x*y")
+    for number, name in enumerate(names):
+        write_rgb(tmp_path / "data" / "C" / f"{name}.png", np.full((32, 40, 3), 40 * number, np.uint8))
+    plan = replace(plan, methods=("bicubic",), sets=("C",))
+    run.run_benchmark(plan)
+    saved = sorted((tmp_path / "out" / "images" / "bicubic" / "C").iterdir())
+    assert len({read_rgb(path).tobytes() for path in saved}) == len(names)
+    assert {"x y.png", "x_y.png"} < {path.name for path in saved}
+    assert measured(plan, monkeypatch)[1] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
 @pytest.mark.parametrize(
     ("death", "count", "kept"),  # a line is one of a method, then one of each of its six pictures
     [
@@ -266,6 +303,26 @@ def test_a_new_version_measures_again(plan: Plan, monkeypatch: pytest.MonkeyPatc
     run.run_benchmark(plan)
     monkeypatch.setattr(measure, "versions", lambda: {"mvmsr": "99"})
     assert measured(plan, monkeypatch)[2][-1] == "12 are measured again, since this has changed: versions"
+
+
+@pytest.mark.parametrize("package", ["pillow", "pyiqa", "onnxruntime", "onnxruntime-gpu"])
+def test_another_version_of_a_package_matters_where_it_is_used(
+    package: str, plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mvmsr.metrics import Psnr
+
+    with_pyiqa = {"psnr": Psnr(), "pyiqa:psnr": Psnr()}
+    monkeypatch.setattr(run, "build_metrics", lambda names, **_: ({name: with_pyiqa[name] for name in names}, []))
+    (tmp_path / "net.onnx").write_bytes(b"none")
+    monkeypatch.setattr("mvmsr.benchmark.methods._open_onnx", lambda _, scale, __: Bicubic(scale))
+    plan = replace(plan, methods=("bicubic", str(tmp_path / "net.onnx")), sets=("A",), metrics=("psnr",))
+    both = replace(plan, out=str(tmp_path / "both"), metrics=("psnr", "pyiqa:psnr"))
+    for one in (plan, both):
+        run.run_benchmark(one)
+    monkeypatch.setattr("mvmsr.benchmark.measure.versions", lambda: {**versions(), package: "99"})
+    assert "pillow" in versions()
+    counts = {"pillow": (6, 6), "pyiqa": (0, 6)}.get(package, (3, 3))
+    assert tuple(len(measured(one, monkeypatch)[1]) for one in (plan, both)) == counts
 
 
 def test_saved_pictures_that_changed_are_scored_again(
