@@ -1,14 +1,12 @@
-"""The metric network on patches that training never sees: has it learned to tell, and do its terms weigh anything?"""
+"""The metric network on patches that training never sees: its loss there, distances, and what its terms weigh."""
 
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -24,20 +22,7 @@ from mvmsr.engine.precise_statistics import precise_statistics
 from mvmsr.hardware import autocast
 from mvmsr.losses.geometry import health
 
-log = logging.getLogger(__name__)
-
 _CHUNK = 32
-COLLAPSED = 0.1
-"""A 2-diameter of the real patches below this leaves matching nothing to match (a triplet margin being 1)."""
-FAINT = 0.01
-"""Matching terms below this share of the pixel terms' gradient change nothing that anybody could see."""
-OVERWHELMING = 10.0
-"""Matching terms at this multiple of the pixel terms' gradient keep a generator from learning: SRResNet from scratch,
-under 13 to 28 times the pixel loss's gradient, was at bicubic's PSNR after 500 iterations and after 3,000."""
-BLIND = 0.8
-"""A metric network whose loss is above this share of what chance gives tells next to nothing."""
-YOUNG = 500
-"""Iterations before which no metric network is expected to have learned anything."""
 
 
 @dataclass(frozen=True)
@@ -103,70 +88,6 @@ def look_at_held_out(
     values |= health(gt_embeddings, sr_embeddings)
     found = {name: float(value) for name, value in values.items()}
     return (found if share is None else {**found, "matching_share": share}), gt_embeddings, sr_embeddings
-
-
-def chances(experiment: Experiment) -> dict[str, float]:
-    """By name, what the metric network's terms are for a network that has learned nothing.
-
-    Empty as long as it need not have learned: in the first iterations, and before its terms reach the generator.
-    """
-    if experiment.iteration < max(YOUNG, experiment.options.train.match_after_iter):
-        return {}
-    return {t.name: t.chance for t in experiment.players["metric_net"].terms if t.chance is not None}
-
-
-def warnings(values: dict[str, float], by_chance: Mapping[str, float] = MappingProxyType({})) -> list[str]:
-    """What is wrong with the values of `look_at_held_out`, in words; empty where nothing is.
-
-    Args:
-        by_chance: as `chances` gives it; terms that are not in it are not judged.
-    """
-    found = []
-    if values["diam2_gt"] < COLLAPSED:
-        found.append(
-            f"The metric network has collapsed, or has not begun: the 2-diameter of real patches is "
-            f"{values['diam2_gt']:.3g}, so there is nothing to match. Raise optim_m.lr, or use network_m's defaults "
-            "(norm: batch, init: kaiming, input_range: minus_one_one)."
-        )
-    for name, chance in by_chance.items():
-        if name in values and values[name] >= BLIND * chance:
-            found.append(
-                f"The metric network tells real from generated images hardly better than chance ({name} "
-                f"{values[name]:.3g}, where one that knows nothing has {chance:.3g}): matching moves the images "
-                "under a distance that means little. Try network_m's init: detail, triplets: all, optim_m.lr: 3e-4, "
-                "a larger batch, or a later match_after_iter."
-            )
-    share = values.get("matching_share")
-    if share is not None and share < FAINT:
-        found.append(
-            f"The matching terms pull at the images with {100 * share:.2g} % of the pixel loss's gradient, which "
-            "changes nothing; raise the loss_weight of pair_opt and manifold_opt if they are meant to act."
-        )
-    if share is not None and share > OVERWHELMING:
-        found.append(
-            f"The matching terms pull at the images with {share:.3g} times the pixel loss's gradient: a generator that "
-            "is not trained yet will hardly learn. Lower the loss_weight of pair_opt and manifold_opt, start from a "
-            "trained generator (path.pretrain_network_g), or from scratch use network_m's defaults."
-        )
-    return found
-
-
-def warnings_of_batch(experiment: Experiment, report: Mapping[str, float]) -> list[str]:
-    """The same of what is logged of the training batches, for runs that are not validated, or long not yet.
-
-    Nothing in the first iterations, in which every metric network may still be without a shape.
-    """
-    if "diam2_gt" not in report or experiment.iteration < YOUNG:
-        return []
-    losses = {name.removeprefix("loss_m/"): value for name, value in report.items() if name.startswith("loss_m/")}
-    return warnings({**losses, "diam2_gt": report["diam2_gt"]}, chances(experiment))
-
-
-def warn(iteration: int, texts: list[str]) -> bool:
-    """Log what `warnings` found; whether it found anything."""
-    for text in texts:
-        log.warning("iter %d  %s", iteration, text)
-    return bool(texts)
 
 
 def save_embeddings(folder: Path, iteration: int, gt_embeddings: Tensor, sr_embeddings: Tensor) -> Path:

@@ -18,10 +18,10 @@ from mvmsr.engine.checkpoint import CheckpointError, latest_checkpoint
 from mvmsr.engine.data_identity import data_change, data_identity
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.guard import NonFiniteLossError
-from mvmsr.engine.held_out import warn, warnings_of_batch
 from mvmsr.engine.iteration import run_iteration, to_device, training_record
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog
 from mvmsr.engine.memory import advised_on_memory, peak_memory_mib
+from mvmsr.engine.metric_warnings import findings_of_batches
 from mvmsr.engine.objective import weaker_in_parts
 from mvmsr.engine.optimizers import schedule_misfits
 from mvmsr.engine.plain_errors import plain_errors_typed
@@ -207,7 +207,7 @@ def _loop(run: Run, batches: TrainBatches, console: Console, stop: StopRequest) 
                 run.stats.write(iteration, report)
                 progress.report(iteration, report)
                 advised = advised or _advise_on_threads(experiment)
-                warned = warned or warn(iteration, warnings_of_batch(experiment, report))
+                warned = warned or run.teller.tell(iteration, findings_of_batches(experiment, report))
                 timer.restart(iteration)
             unfinished = iteration < total
             if validation_is_due(run, iteration):

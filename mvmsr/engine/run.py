@@ -10,6 +10,7 @@ from mvmsr.data.batches import Batch
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.held_out import HeldOutPatches
 from mvmsr.engine.logs import NoLog, RunningMeans, StatsLog
+from mvmsr.engine.metric_warnings import Teller
 from mvmsr.engine.run_dir import RunDir
 from mvmsr.engine.validate import Validation
 
@@ -35,6 +36,7 @@ class Run:
         best: metric, value and iteration of the best validation so far.
         familiar: training batches that the metric network's statistics are measured on before it is judged.
         data: identity of the training pictures (`data_identity`); empty where nobody asked.
+        teller: of what is wrong with the metric network.
     """
 
     experiment: Experiment
@@ -47,6 +49,7 @@ class Run:
     familiar: list[Batch] = field(default_factory=list)
     detour: Detour = field(default_factory=Detour)
     data: dict[str, Any] = field(default_factory=dict)
+    teller: Teller = field(default_factory=Teller)
 
     def weights_path(self, label: str) -> Path:
         """Where weights of that label (`best`, or eight digits of an iteration) go."""

@@ -6,17 +6,10 @@ import logging
 
 from mvmsr.data.batches import Batch, TrainBatches
 from mvmsr.engine.build import Experiment
-from mvmsr.engine.held_out import (
-    HeldOutPatches,
-    chances,
-    cut_patches,
-    look_at_held_out,
-    save_embeddings,
-    warn,
-    warnings,
-)
+from mvmsr.engine.held_out import HeldOutPatches, cut_patches, look_at_held_out, save_embeddings
 from mvmsr.engine.logs import read_stats
 from mvmsr.engine.memory import advised_on_memory
+from mvmsr.engine.metric_warnings import chances, findings
 from mvmsr.engine.run import Run
 from mvmsr.engine.saving import save_best_weights, try_to_save
 from mvmsr.engine.stop import StopRequest
@@ -116,4 +109,4 @@ def _look_at_embeddings(run: Run) -> None:
         save_embeddings(run.folder.embeddings, iteration, gt_embeddings, sr_embeddings)
     except OSError as error:
         log.error("iter %d  the embeddings cannot be written: %s", iteration, error)
-    warn(iteration, warnings(values, chances(run.experiment)))
+    run.teller.tell(iteration, findings(values, chances(run.experiment)))

@@ -40,6 +40,8 @@ def test_its_options_are_valid() -> None:
     options = config.load(Path(demo.__file__).with_name("demo_options.yml"))
     check(options)
     assert {"pair", "manifold", "triplet"} <= set(options.train.terms)
+    told = CliRunner().invoke(app, ["demo", "--help"], env={"COLUMNS": "300"}).output
+    assert f"default: ({options.train.total_iter})" in told
 
 
 def test_a_file_where_its_folder_should_be_is_refused_before_work(tmp_path: Path) -> None:
