@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mvmsr.config import Component, TrainOptions
 from mvmsr.engine.misfit import misfit
 from mvmsr.inference.failures import why
+from mvmsr.inference.state_reading import NoSuchStateError
 from mvmsr.inference.weights import WeightsError, find_weights, load_state
 from mvmsr.registry import ARCHS
 
@@ -60,13 +61,15 @@ def load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> Non
         given = getattr(options.path, option)
         if given is None or name not in modules:
             continue
-        paths, is_judge = options.path, name == "discriminator"
+        paths, part = options.path, "d" if name == "discriminator" else "g"
         try:
             path = find_weights(given, Path(paths.experiments_root))
-            state = load_state(path, prefer=paths.param_key_d if is_judge else paths.param_key_g)
+            state = load_state(path, prefer=getattr(paths, f"param_key_{part}"))
+        except NoSuchStateError as error:
+            raise options.error(("path", f"param_key_{part}"), str(error)) from error
         except WeightsError as error:
             raise options.error(("path", option), str(error)) from error
-        strict = paths.strict_load_d if is_judge else paths.strict_load_g
+        strict = getattr(paths, f"strict_load_{part}")
         if not strict:
             state, misfits = _what_fits(state, modules[name])
             if misfits:
@@ -74,7 +77,7 @@ def load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> Non
         try:
             left = modules[name].load_state_dict(state, strict=strict)
         except RuntimeError as error:
-            loosely = f"path.strict_load_{'d' if is_judge else 'g'}: false takes up what fits"
+            loosely = f"path.strict_load_{part}: false takes up what fits"
             message = (
                 f"{path} does not fit {getattr(options, key).type}: {misfit(state, modules[name]) or why(error)}. Give "
                 f"{key} the arguments that these weights were trained with, or name other weights; {loosely}"

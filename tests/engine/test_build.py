@@ -187,6 +187,16 @@ def test_weights_of_other_shapes_are_left_out_unless_all_must_fit(
     assert not (state[last] == 0.5).any()
 
 
+def test_a_misspelt_key_of_the_weights_is_named(pictures: Path, tmp_path: Path) -> None:
+    state = dict(build(tiny_options(tmp_path, pictures, "GD")).modules["discriminator"].state_dict())
+    path = tmp_path / "states.pth"
+    torch.save({"params": state, "params_ema": state}, path)
+    for part, given in (("g", "params_em"), ("d", "prams")):
+        changes: dict[str, Any] = {f"path.pretrain_network_{part}": str(path), f"path.param_key_{part}": given}
+        with pytest.raises(OptionsError, match=rf"path.param_key_{part}: .*no state '{given}'. Did you mean 'params"):
+            build(tiny_options(tmp_path, pictures, "GD", changes))
+
+
 def test_a_device_or_precision_that_is_not_here(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="precision '16-mixed' needs a GPU"):
         build(tiny_options(tmp_path, pictures, changes={"precision": "16-mixed"}))
