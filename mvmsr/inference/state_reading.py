@@ -7,11 +7,12 @@ pickle's freedom, tensors that are larger than the file, is refused here.
 from __future__ import annotations
 
 import logging
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvmsr.inference.weights_file import KEY, WeightsError, damaged, first_line, parse
+from mvmsr.inference.weights_file import KEY, WeightsError, damaged, parse
 from mvmsr.registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -82,9 +83,11 @@ def _read_pickle(path: Path) -> Any:
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
+        # Of what torch says, the rest is how to run the code all the same.
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"holds more than tensors, {found[1][:100]!r}" if found else "holds more than tensors, or is damaged"
         raise WeightsError(
-            f"{path}: holds more than tensors, or is damaged ({first_line(error)}). Files that would run code are "
-            "not loaded; save the network's state_dict() alone"
+            f"{path}: {reason}. Files that would run code are not loaded; save the network's state_dict() alone"
         ) from error
     except Exception as error:  # the unpickler raises whatever a damaged stream makes it stumble over
         raise damaged(path, error) from error
@@ -138,6 +141,11 @@ def _plain_state(path: Path, content: dict[Any, Any], prefer: str | None) -> dic
     usual = [key for key in _USUAL if key in held]
     if prefer in held:
         content = content[prefer]
+    elif {"archs", "networks"} <= content.keys():
+        raise WeightsError(
+            f"{path}: is a checkpoint, to continue its run from; for weights, name the run's folder, or a file of its "
+            "`weights` folder"
+        )
     elif prefer is not None and held and not (prefer in _USUAL and (usual or _holds_tensors(content))):
         listed = ", ".join(key[:50] for key in held[:8])
         raise NoSuchStateError(f"{path}: has no state {prefer!r}.{did_you_mean(prefer, held)} It holds {listed}")

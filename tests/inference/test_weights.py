@@ -122,6 +122,23 @@ def test_pickled_code_never_runs(tmp_path: Path) -> None:
     assert not _Trap.target.exists()
 
 
+def test_a_whole_pickled_network_is_named_without_advice_to_run_it(network: SRResNet, tmp_path: Path) -> None:
+    torch.save(network, tmp_path / "whole.pth")
+    with pytest.raises(WeightsError, match=r"holds more than tensors, .*\.SRResNet") as caught:
+        load_generator(tmp_path / "whole.pth")
+    assert "trust" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_checkpoint_is_told_from_weights(network: SRResNet, tmp_path: Path) -> None:
+    content = {"archs": {"generator": "SRResNet"}, "networks": {"generator": network.state_dict()}, "rng": {"cpu": 1}}
+    torch.save({**content, "ema": network.state_dict()}, tmp_path / "state.pt")
+    for prefer in (None, "params_ema"):
+        with pytest.raises(WeightsError, match=r"a checkpoint, to continue its run from.*name the run's folder"):
+            read_state(tmp_path / "state.pt", prefer)
+    assert read_state(tmp_path / "state.pt", "ema")[1].keys() == network.state_dict().keys()
+
+
 def test_a_plain_state_of_ours_says_what_it_needs_and_loads_when_told(network: SRResNet, tmp_path: Path) -> None:
     path = tmp_path / "net_g_latest.pth"
     torch.save({"params": {}, "params_ema": {f"module.{k}": v for k, v in network.state_dict().items()}}, path)
