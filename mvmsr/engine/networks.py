@@ -54,7 +54,7 @@ def load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> Non
     """Load the weights that `path.pretrain_network_*` names.
 
     Raises:
-        OptionsError: they cannot be found or read, or do not fit.
+        OptionsError: they cannot be found or read, are not finite, or do not fit.
     """
     for key, name in NETWORKS.items():
         option = f"pretrain_network_{key[-1]}"
@@ -69,6 +69,9 @@ def load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> Non
             raise options.error(("path", f"param_key_{part}"), str(error)) from error
         except WeightsError as error:
             raise options.error(("path", option), str(error)) from error
+        if broken := next((e for e, value in state.items() if not bool(value.float().isfinite().all())), None):
+            message = f"{path}: {broken} holds values that are not finite; its training diverged or the file is damaged"
+            raise options.error(("path", option), f"{message}. Name other weights, such as an earlier save's")
         try:
             _take_up(path, state, modules[name], name, strict=getattr(paths, f"strict_load_{part}"))
         except _MisfitError as error:

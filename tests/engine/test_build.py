@@ -205,6 +205,14 @@ def test_weights_of_which_nothing_fits_are_refused(unfit: str, pictures: Path, t
     assert "strict_load_g" not in str(caught.value)  # which would not help
 
 
+def test_weights_that_are_not_finite_are_refused(pictures: Path, tmp_path: Path) -> None:
+    state = dict(build(tiny_options(tmp_path, pictures)).modules["generator"].state_dict())
+    torch.save({**state, "conv_last.bias": torch.tensor([0.0, float("nan"), 0.0])}, tmp_path / "diverged.pth")
+    changes: dict[str, Any] = {"path.pretrain_network_g": str(tmp_path / "diverged.pth")}
+    with pytest.raises(OptionsError, match=r"network_g: .*diverged.pth: conv_last.bias holds .* not finite.*diverged"):
+        build(tiny_options(tmp_path, pictures, changes=changes))
+
+
 def test_a_misspelt_key_of_the_weights_is_named(pictures: Path, tmp_path: Path) -> None:
     state = dict(build(tiny_options(tmp_path, pictures, "GD")).modules["discriminator"].state_dict())
     path = tmp_path / "states.pth"
