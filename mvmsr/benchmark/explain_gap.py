@@ -16,7 +16,7 @@ from torch import Tensor
 from mvmsr.benchmark.image_sets import ImageSet
 from mvmsr.benchmark.methods import Bicubic, Restore, SavedPictures
 from mvmsr.benchmark.renderings import GREY, Grey, Rendering, render
-from mvmsr.benchmark.ssim_variants import ssim_variants
+from mvmsr.benchmark.ssim_variants import SMALLEST, ssim_variants
 from mvmsr.data.layouts import ImagePair
 from mvmsr.metrics.protocol import crop
 
@@ -139,13 +139,13 @@ def measure(
         workers: pictures measured side by side; networks are called one after the other all the same.
 
     Raises:
-        ValueError, OSError: a picture cannot be read or restored.
+        ValueError, OSError: a picture cannot be read or restored, or is too small for SSIM.
     """
     method = method if isinstance(method, (Bicubic, SavedPictures)) else _OneAtATime(method)
     table = _Table()
 
     def one(pair: ImagePair) -> list[_Measured]:
-        renderings = render(method, image_set.name, pair, image_set.scale)
+        renderings = render(method, image_set, pair)
         return [_measure(rendering, borders_of(image_set.scale), metrics) for rendering in renderings]
 
     pool = ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1))
@@ -156,7 +156,13 @@ def measure(
                 on_picture(done, len(image_set), pair.name)
     finally:
         pool.shutdown(cancel_futures=True)
-    return table.scores(len(image_set))
+    scores = table.scores(len(image_set))
+    if "ssim" in metrics and "ssim" not in scores:
+        raise ValueError(
+            f"{image_set.name}: ssim needs images of at least {SMALLEST}x{SMALLEST} pixels, and not all are; leave out "
+            "its target, or the smaller images"
+        )
+    return scores
 
 
 def explain(scores: Mapping[str, Mapping[Convention, float]], targets: Sequence[Target]) -> list[Explanation]:

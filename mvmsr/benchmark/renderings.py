@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from mvmsr.benchmark.evaluate import to_tensor
+from mvmsr.benchmark.image_sets import ImageSet
 from mvmsr.benchmark.methods import Bicubic, Restore, SavedPictures
 from mvmsr.color import rgb_to_y
 from mvmsr.data.image_io import read_picture, read_rgb
@@ -45,32 +46,38 @@ class Rendering:
     gt: np.ndarray
 
 
-def render(method: Restore, set_name: str, pair: ImagePair, scale: int) -> Iterator[Rendering]:
+def render(method: Restore, image_set: ImageSet, pair: ImagePair) -> Iterator[Rendering]:
     """Every way for one picture of a set, each with both treatments of grey files.
 
     Raises:
         ValueError, OSError: a file cannot be read, or the sizes do not fit.
     """
-    picture = read_picture(pair.gt)
-    gt = picture.over_white().as_8_bit().rgb
-    height, width = (side // scale * scale for side in gt.shape[:2])
-    gt = np.ascontiguousarray(gt[:height, :width])
+    lq, gt = image_set.load(pair)
+    is_grey = read_picture(pair.gt).grey
     if isinstance(method, SavedPictures):
-        yield from _colors("its own images", read_rgb(method.find(set_name, pair)), gt, picture.grey)
+        file = method.find(image_set.name, pair)
+        sr = read_rgb(file)
+        _require_equal_sizes(str(file), sr, gt)
+        yield from _colors("its own images", sr, gt, is_grey)
         return
-    for source, lq in _low_quality(pair, gt, scale):
-        sr = _restored(method, lq, scale, source)
-        if sr.shape != gt.shape:
-            raise ValueError(f"{pair.name}: the result has shape {sr.shape}, the original {gt.shape}")
-        yield from _colors(f"{source}, rounded", np.floor(sr + 0.5).astype(np.uint8), gt, picture.grey)
+    for source, small in _low_quality(None if pair.lq is None else lq, gt, image_set.scale):
+        sr = _restored(method, small, image_set.scale, source)
+        _require_equal_sizes(f"{pair.name}: the result", sr, gt)
+        yield from _colors(f"{source}, rounded", np.floor(sr + 0.5).astype(np.uint8), gt, is_grey)
         if source == "MATLAB":
-            yield from _colors(f"{source}, truncated", sr.astype(np.uint8), gt, picture.grey)
-            yield from _colors(f"{source}, not rounded", sr, gt, picture.grey)
+            yield from _colors(f"{source}, truncated", sr.astype(np.uint8), gt, is_grey)
+            yield from _colors(f"{source}, not rounded", sr, gt, is_grey)
     if isinstance(method, Bicubic):
-        yield from _luma_first(gt, picture.grey, scale)
+        yield from _luma_first(gt, is_grey, image_set.scale)
 
 
-def _low_quality(pair: ImagePair, gt: np.ndarray, scale: int) -> Iterator[tuple[str, np.ndarray]]:
+def _require_equal_sizes(what: str, sr: np.ndarray, gt: np.ndarray) -> None:
+    if sr.shape != gt.shape:
+        sizes = f"{sr.shape[1]}x{sr.shape[0]}, the original {gt.shape[1]}x{gt.shape[0]}"
+        raise ValueError(f"{what} is {sizes}; they must be equal")
+
+
+def _low_quality(file: np.ndarray | None, gt: np.ndarray, scale: int) -> Iterator[tuple[str, np.ndarray]]:
     import cv2
     from PIL import Image
 
@@ -78,8 +85,8 @@ def _low_quality(pair: ImagePair, gt: np.ndarray, scale: int) -> Iterator[tuple[
     yield "MATLAB", imresize(gt, scale=1 / scale)
     yield "Pillow", np.asarray(Image.fromarray(gt).resize(size, Image.Resampling.BICUBIC))
     yield "OpenCV", cv2.resize(gt, size, interpolation=cv2.INTER_CUBIC)
-    if pair.lq is not None:
-        yield "the set's files", read_rgb(pair.lq)
+    if file is not None:
+        yield "the set's files", file
 
 
 def _restored(method: Restore, lq: np.ndarray, scale: int, source: str) -> np.ndarray:

@@ -106,8 +106,11 @@ class Experiment:
             self.whole = None
 
 
-def build(options: TrainOptions) -> Experiment:
+def build(options: TrainOptions, pretrained: bool = True) -> Experiment:
     """Build everything but the data, from options that `check` has passed.
+
+    Args:
+        pretrained: whether to load the weights that `path.pretrain_network_*` names.
 
     Raises:
         OptionsError: an argument that a constructor refuses, or weights that do not fit.
@@ -125,7 +128,8 @@ def build(options: TrainOptions) -> Experiment:
 
     torch.manual_seed(options.manual_seed)
     modules = {name: build_network(options, key) for key, name in NETWORKS.items() if getattr(options, key) is not None}
-    load_pretrained(options, modules)
+    if pretrained:
+        load_pretrained(options, modules)
     placement = (device, precision, channels_last)
     terms = {name: _term(options, name, spec, placement) for name, spec in options.train.terms.items()}
 

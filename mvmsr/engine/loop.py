@@ -14,7 +14,7 @@ from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.data.batches import TrainBatches
 from mvmsr.engine.build import Experiment, build, build_batches
 from mvmsr.engine.check import check
-from mvmsr.engine.checkpoint import CheckpointError, latest_checkpoint
+from mvmsr.engine.checkpoint import CheckpointError, latest_checkpoint, list_checkpoints
 from mvmsr.engine.data_identity import data_change, data_identity
 from mvmsr.engine.distributed_setup import is_first, speak_for_all
 from mvmsr.engine.guard import NonFiniteLossError
@@ -88,9 +88,10 @@ def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Vali
     """All that can fail for the user's sake, the quick before the slow; nothing of the run is written yet."""
     with plain_errors_typed():
         check(options)
-        require_free_run_dir(options, auto_resume)
+        folder = require_free_run_dir(options, auto_resume)
         validation = _validation(options)
-        experiment = build(options)
+        # What a checkpoint will replace need not be there any more.
+        experiment = build(options, pretrained=not (auto_resume and list_checkpoints(folder.checkpoints)))
     terms = [term for player in experiment.players.values() for term in player.terms]
     if text := weaker_in_parts(terms, options.train.accumulate):
         log.warning("%s", text)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mvmsr.config import Component, TrainOptions
 from mvmsr.engine.misfit import misfit
 from mvmsr.inference.failures import why
+from mvmsr.inference.state_reading import NoSuchStateError
 from mvmsr.inference.weights import WeightsError, find_weights, load_state
 from mvmsr.registry import ARCHS
 
@@ -53,39 +54,74 @@ def load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> Non
     """Load the weights that `path.pretrain_network_*` names.
 
     Raises:
-        OptionsError: they cannot be found or read, or do not fit.
+        OptionsError: they cannot be found or read, are not finite, or do not fit.
     """
     for key, name in NETWORKS.items():
         option = f"pretrain_network_{key[-1]}"
         given = getattr(options.path, option)
         if given is None or name not in modules:
             continue
-        paths, is_judge = options.path, name == "discriminator"
+        paths, part = options.path, "d" if name == "discriminator" else "g"
         try:
             path = find_weights(given, Path(paths.experiments_root))
-            state = load_state(path, prefer=paths.param_key_d if is_judge else paths.param_key_g)
+            state = load_state(path, prefer=getattr(paths, f"param_key_{part}"))
+        except NoSuchStateError as error:
+            raise options.error(("path", f"param_key_{part}"), str(error)) from error
         except WeightsError as error:
             raise options.error(("path", option), str(error)) from error
-        strict = paths.strict_load_d if is_judge else paths.strict_load_g
-        if not strict:
-            state, misfits = _what_fits(state, modules[name])
-            if misfits:
-                log.warning("%s: left out for their shape: %s", path, "; ".join(misfits))
+        if broken := next((e for e, value in state.items() if not bool(value.float().isfinite().all())), None):
+            message = f"{path}: {broken} holds values that are not finite; its training diverged or the file is damaged"
+            raise options.error(("path", option), f"{message}. Name other weights, such as an earlier save's")
         try:
-            left = modules[name].load_state_dict(state, strict=strict)
-        except RuntimeError as error:
-            loosely = f"path.strict_load_{'d' if is_judge else 'g'}: false takes up what fits"
-            message = (
-                f"{path} does not fit {getattr(options, key).type}: {misfit(state, modules[name]) or why(error)}. Give "
-                f"{key} the arguments that these weights were trained with, or name other weights; {loosely}"
-            )
+            _take_up(path, state, modules[name], name, strict=getattr(paths, f"strict_load_{part}"))
+        except _MisfitError as error:
+            spec: Component = getattr(options, key)
+            remedy = f"Give {key} the arguments that these weights were trained with, or name other weights"
+            loosely = "" if error.entirely else f"; path.strict_load_{part}: false takes up what fits"
+            message = f"{path} does not fit {spec.type}: {error}. {remedy}{loosely}"
             raise options.error(("path", option), message) from error
-        log.info("Loaded %s from %s%s", name, path, f" ({left})" if left.missing_keys or left.unexpected_keys else "")
 
 
-def _what_fits(state: dict[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
-    """The entries that the network can take, and a line for each that has another shape there."""
-    wanted = {name: value.shape for name, value in network.state_dict().items()}
-    misfits = {name: v.shape for name, v in state.items() if wanted.get(name, v.shape) != v.shape}
-    fits = {name: value for name, value in state.items() if name not in misfits}
-    return fits, [f"{name} is {tuple(shape)} there, {tuple(wanted[name])} here" for name, shape in misfits.items()]
+class _MisfitError(Exception):
+    """A state and a network of different shapes; `entirely` where nothing would be left."""
+
+    def __init__(self, message: str, entirely: bool) -> None:
+        super().__init__(message)
+        self.entirely = entirely
+
+
+def _take_up(path: Path, state: dict[str, Tensor], network: nn.Module, name: str, strict: bool) -> None:
+    """Load a state, or with `strict` off what fits of it, and log how much that was.
+
+    Raises:
+        _MisfitError: nothing fits, or not all does and `strict` is on.
+    """
+    own = network.state_dict()
+    reshaped = [entry for entry, value in state.items() if entry in own and own[entry].shape != value.shape]
+    fitting = {entry: value for entry, value in state.items() if entry not in reshaped}
+    difference = misfit(state, network)
+    try:
+        left = network.load_state_dict(state if strict else fitting, strict=strict)
+    except RuntimeError as error:
+        raise _MisfitError(difference or why(error), not any(map(_is_trained, own.keys() & fitting.keys()))) from error
+    taken = [entry for entry in own if entry not in left.missing_keys]
+    if not any(map(_is_trained, taken)):
+        raise _MisfitError(f"none of its {len(state)} tensors can be taken up, as {difference}", entirely=True)
+    if reshaped:
+        shapes = [f"{entry} is {tuple(state[entry].shape)} there, {tuple(own[entry].shape)} here" for entry in reshaped]
+        log.warning("%s: left out for their shape: %s", path, "; ".join(_first(shapes)))
+    absent = [entry for entry in left.missing_keys if entry not in reshaped]
+    rest = f"; {len(absent)} absent in the file ({', '.join(_first(absent))})" if absent else ""
+    if unused := left.unexpected_keys:
+        rest += f"; {len(unused)} of the file not used ({', '.join(_first(unused))})"
+    log.info("Loaded %s from %s: %d of its %d tensors%s", name, path, len(taken), len(own), rest)
+
+
+def _is_trained(entry: str) -> bool:
+    """Whether an entry says more of its network than a count of batches, which fits networks of any size."""
+    return not entry.endswith("num_batches_tracked")
+
+
+def _first(names: list[str]) -> list[str]:
+    """A few of many names."""
+    return names if len(names) <= 4 else [*names[:3], "..."]

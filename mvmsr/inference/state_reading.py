@@ -6,24 +6,41 @@ pickle's freedom, tensors that are larger than the file, is refused here.
 
 from __future__ import annotations
 
+import logging
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvmsr.inference.weights_file import KEY, WeightsError, damaged, first_line, parse
+from mvmsr.inference.weights_file import KEY, WeightsError, damaged, parse
+from mvmsr.registry import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
+
+_USUAL = ("params_ema", "params", "state_dict", "model_state_dict", "model")
+"""Keys under which BasicSR and other tools keep a state; where none is asked for, the first in a file is taken."""
 _FEW_BYTES = 2**10
 _SWELLING, _SPARE_BYTES = 4, 2**24
 """Files may hold this much more than their length: a few packed or shared tensors, no bombs."""
 
 
-def read_state(path: Path, prefer: str = "params_ema") -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+class NoSuchStateError(WeightsError):
+    """A file of several states has none of the name that was asked for."""
+
+
+def read_state(path: Path, prefer: str | None = None) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     """The parsed description (None without one) and the plain state of any weights file.
 
+    Args:
+        prefer: the key of the state to take. Where it is a usual one (`params_ema`, `params`, `state_dict`,
+            `model_state_dict`, `model`) that the file lacks, another usual one is taken, and the log tells it. Files
+            with one state and no keys (all safetensors) need none.
+
     Raises:
+        NoSuchStateError: the file has states under keys, and none is `prefer`'s.
         WeightsError: the file is damaged, holds more than tensors or more than its length, or holds no state.
     """
     if path.suffix.lower() == ".safetensors":
@@ -66,9 +83,11 @@ def _read_pickle(path: Path) -> Any:
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
+        # Of what torch says, the rest is how to run the code all the same.
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"holds more than tensors, {found[1][:100]!r}" if found else "holds more than tensors, or is damaged"
         raise WeightsError(
-            f"{path}: holds more than tensors, or is damaged ({first_line(error)}). Files that would run code are "
-            "not loaded; save the network's state_dict() alone"
+            f"{path}: {reason}. Files that would run code are not loaded; save the network's state_dict() alone"
         ) from error
     except Exception as error:  # the unpickler raises whatever a damaged stream makes it stumble over
         raise damaged(path, error) from error
@@ -114,14 +133,26 @@ def _too_much(path: Path, found: int, limit: int) -> WeightsError:
     )
 
 
-def _plain_state(path: Path, content: dict[Any, Any], prefer: str) -> dict[str, Tensor]:
+def _plain_state(path: Path, content: dict[Any, Any], prefer: str | None) -> dict[str, Tensor]:
     """Finds the state in BasicSR's and other layouts: under `params_ema`, `params`, `state_dict`, ... or bare."""
     from torch import Tensor
 
-    for key in (prefer, "params_ema", "params", "state_dict", "model_state_dict", "model"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
+    held = [key for key, value in content.items() if isinstance(key, str) and _holds_tensors(value)]
+    usual = [key for key in _USUAL if key in held]
+    if prefer in held:
+        content = content[prefer]
+    elif {"archs", "networks"} <= content.keys():
+        raise WeightsError(
+            f"{path}: is a checkpoint, to continue its run from; for weights, name the run's folder, or a file of its "
+            "`weights` folder"
+        )
+    elif prefer is not None and held and not (prefer in _USUAL and (usual or _holds_tensors(content))):
+        listed = ", ".join(key[:50] for key in held[:8])
+        raise NoSuchStateError(f"{path}: has no state {prefer!r}.{did_you_mean(prefer, held)} It holds {listed}")
+    elif usual:
+        content = content[usual[0]]
+        if prefer is not None:
+            log.info("%s: has no state %r; its %r is taken", path, prefer, usual[0])
     state = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not state:
         keys = ", ".join(str(key)[:50] for key in list(content)[:8])
@@ -129,3 +160,9 @@ def _plain_state(path: Path, content: dict[Any, Any], prefer: str) -> dict[str, 
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
     return state
+
+
+def _holds_tensors(value: Any) -> bool:
+    from torch import Tensor
+
+    return isinstance(value, dict) and any(isinstance(inner, Tensor) for inner in value.values())

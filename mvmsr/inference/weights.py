@@ -98,9 +98,11 @@ def load_state(path: str | Path, prefer: str = "params_ema") -> dict[str, Tensor
     """The tensors of any weights file by name, to start a training from.
 
     Args:
-        prefer: the key to take where a file holds several states, such as `params` and `params_ema`.
+        prefer: the key to take where a file holds several states, such as `params` and `params_ema` (see
+            `read_state`).
 
     Raises:
+        NoSuchStateError: the file has states under keys, and none is `prefer`'s.
         WeightsError: the file is absent, damaged, or holds no state.
     """
     return read_state(existing(path), prefer)[1]

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +222,47 @@ def test_conventions_that_lack_a_picture_are_left_out(image_set: ImageSet, tmp_p
     found = measure(Bicubic(4), ImageSet("Two", (image_set.pairs[0], *tiny), 4), ["psnr", "ssim"])
     assert {key.border for key in found["psnr"]} == {0, 4}
     assert {key.border for key in found["ssim"]} == {0}
+
+
+def test_images_of_a_wrong_size_are_named_with_both_sizes(tmp_path: Path) -> None:
+    folder = tmp_path / "originals"
+    write_rgb(folder / "a.png", smooth_picture(0))
+    saved = written(tmp_path / "saved" / "a.png", 60, 52)
+    tiny = written(tmp_path / "tiny" / "a.png", 3, 52)
+    low = written(tmp_path / "low" / "a.png", 15, 9)
+    whole = load_image_set(folder, scale=4)
+    for method, images, message in (
+        (SavedPictures(saved.parent), whole, f"{saved} is 52x60, the original 52x64; they must be equal"),
+        (Bicubic(4), load_image_set(tiny.parent, scale=4), f"{tiny} is 52x3, too small for x4"),
+        (Bicubic(4), load_image_set(folder, scale=4, lq=str(low.parent)), f"{low} is 9x15; expected 13x16, 1/4 of a"),
+        (lambda lq: lq, whole, "a: the result is 13x16, the original 52x64; they must be equal"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            measure(method, images, ["psnr"])  # type: ignore[arg-type]
+
+
+def test_images_that_are_too_small_for_ssim_are_told_so(tmp_path: Path) -> None:
+    written(tmp_path / "a.png", 8, 52)
+    small = load_image_set(tmp_path, scale=4)
+    assert measure(Bicubic(4), small, ["psnr"])["psnr"]
+    with pytest.raises(ValueError, match="ssim needs images of at least 11x11 pixels, and not all are"):
+        measure(Bicubic(4), small, ["psnr", "ssim"])
+
+
+def test_files_made_after_the_usual_cut_are_compared_with_the_cut_original(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "whole" / "a.png", smooth_picture(0))
+    write_rgb(tmp_path / "cut" / "a.png", smooth_picture(0)[:60, :48])
+    written(tmp_path / "low" / "a.png", 15, 12)
+    found = [
+        measure(Bicubic(4), load_image_set(tmp_path / name, scale=4, lq=str(tmp_path / "low")), ["psnr"])
+        for name in ("whole", "cut")
+    ]
+    assert found[0] == found[1]
+
+
+def written(path: Path, height: int, width: int) -> Path:
+    write_rgb(path, smooth_picture(1)[:height, :width])
+    return path
 
 
 def test_transparent_originals_lie_over_white(tmp_path: Path) -> None:

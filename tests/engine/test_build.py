@@ -165,7 +165,8 @@ def test_weights_with_more_than_the_network_has(
         build(tiny_options(tmp_path, pictures, changes=changes))
     with caplog.at_level(logging.INFO):
         build(tiny_options(tmp_path, pictures, changes={**changes, "path.strict_load_g": False}))
-    assert "unexpected_keys=['more']" in caplog.text
+    count = len(state)
+    assert f"Loaded generator from {path}: {count} of its {count} tensors; 1 of the file not used (more)" in caplog.text
 
 
 def test_weights_of_other_shapes_are_left_out_unless_all_must_fit(
@@ -179,12 +180,47 @@ def test_weights_of_other_shapes_are_left_out_unless_all_must_fit(
     changes = {"path.pretrain_network_g": str(path)}
     with pytest.raises(OptionsError, match=r"resized.pth does not fit SRResNet: "):
         build(tiny_options(tmp_path, pictures, changes=changes))
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         loaded = build(tiny_options(tmp_path, pictures, changes={**changes, "path.strict_load_g": False}))
     assert f"left out for their shape: {last} is (2, " in caplog.text
+    assert f"Loaded generator from {path}: {len(given) - 1} of its {len(given)} tensors" in caplog.text
     state = loaded.modules["generator"].state_dict()
     assert (state[first] == 0.5).all()
     assert not (state[last] == 0.5).any()
+
+
+@pytest.mark.parametrize("unfit", ["names", "shapes"])
+def test_weights_of_which_nothing_fits_are_refused(unfit: str, pictures: Path, tmp_path: Path) -> None:
+    given = dict(build(tiny_options(tmp_path, pictures)).modules["generator"].state_dict())
+    reshaped = {name: value if value.ndim == 0 else torch.zeros(3, 5, 7) for name, value in given.items()}
+    assert any(value.ndim == 0 for value in given.values())  # counts of batches fit any network
+    path = tmp_path / "foreign.pth"
+    torch.save({"params": {f"body.{name}": v for name, v in given.items()} if unfit == "names" else reshaped}, path)
+    changes: dict[str, Any] = {"path.pretrain_network_g": str(path), "path.strict_load_g": False}
+    expected = r"foreign.pth does not fit SRResNet: none of its \d+ tensors can be taken up, .* entries differ.*Give "
+    with pytest.raises(OptionsError, match="path.pretrain_network_g: .*" + expected):
+        build(tiny_options(tmp_path, pictures, changes=changes))
+    with pytest.raises(OptionsError, match="does not fit SRResNet") as caught:
+        build(tiny_options(tmp_path, pictures, changes={**changes, "path.strict_load_g": True}))
+    assert "strict_load_g" not in str(caught.value)  # which would not help
+
+
+def test_weights_that_are_not_finite_are_refused(pictures: Path, tmp_path: Path) -> None:
+    state = dict(build(tiny_options(tmp_path, pictures)).modules["generator"].state_dict())
+    torch.save({**state, "conv_last.bias": torch.tensor([0.0, float("nan"), 0.0])}, tmp_path / "diverged.pth")
+    changes: dict[str, Any] = {"path.pretrain_network_g": str(tmp_path / "diverged.pth")}
+    with pytest.raises(OptionsError, match=r"network_g: .*diverged.pth: conv_last.bias holds .* not finite.*diverged"):
+        build(tiny_options(tmp_path, pictures, changes=changes))
+
+
+def test_a_misspelt_key_of_the_weights_is_named(pictures: Path, tmp_path: Path) -> None:
+    state = dict(build(tiny_options(tmp_path, pictures, "GD")).modules["discriminator"].state_dict())
+    path = tmp_path / "states.pth"
+    torch.save({"params": state, "params_ema": state}, path)
+    for part, given in (("g", "params_em"), ("d", "prams")):
+        changes: dict[str, Any] = {f"path.pretrain_network_{part}": str(path), f"path.param_key_{part}": given}
+        with pytest.raises(OptionsError, match=rf"path.param_key_{part}: .*no state '{given}'. Did you mean 'params"):
+            build(tiny_options(tmp_path, pictures, "GD", changes))
 
 
 def test_a_device_or_precision_that_is_not_here(pictures: Path, tmp_path: Path) -> None:

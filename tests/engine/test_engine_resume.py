@@ -67,6 +67,17 @@ def test_a_finished_run_is_not_trained_again(finished: Path, pictures: Path, con
     assert (finished / "tiny" / "stats.jsonl").read_text() == before
 
 
+def test_a_run_is_continued_without_the_weights_that_it_began_with(
+    finished: Path, pictures: Path, tmp_path: Path, console: Console
+) -> None:
+    weights = shutil.copy(next((finished / "tiny" / "weights").glob("*.safetensors")), tmp_path / "first.safetensors")
+    begun: dict[str, Any] = {"path.pretrain_network_g": str(weights), "train.total_iter": 2}
+    train(tiny_options(tmp_path, pictures, changes=begun), console=console)
+    Path(weights).unlink()
+    run = train(tiny_options(tmp_path, pictures, changes={**begun, "train.total_iter": 3}), True, console=console)
+    assert final_state(run.root)["iteration"] == 3
+
+
 def test_auto_resume_of_nothing_begins(pictures: Path, tmp_path: Path, console: Console) -> None:
     changes = {"train.total_iter": 1}
     run = train(tiny_options(tmp_path, pictures, changes=changes), auto_resume=True, console=console)

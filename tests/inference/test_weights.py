@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import struct
 from pathlib import Path
@@ -14,7 +15,7 @@ from mvmsr import basicsr_shim
 from mvmsr.archs import SRResNet, count_parameters
 from mvmsr.inference import WeightsError, find_weights, load_generator, read_info, save_weights
 from mvmsr.inference import weights as weights_room
-from mvmsr.inference.state_reading import read_state
+from mvmsr.inference.state_reading import NoSuchStateError, read_state
 
 ARGS = {"num_feat": 8, "num_block": 2}
 
@@ -121,6 +122,23 @@ def test_pickled_code_never_runs(tmp_path: Path) -> None:
     assert not _Trap.target.exists()
 
 
+def test_a_whole_pickled_network_is_named_without_advice_to_run_it(network: SRResNet, tmp_path: Path) -> None:
+    torch.save(network, tmp_path / "whole.pth")
+    with pytest.raises(WeightsError, match=r"holds more than tensors, .*\.SRResNet") as caught:
+        load_generator(tmp_path / "whole.pth")
+    assert "trust" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_checkpoint_is_told_from_weights(network: SRResNet, tmp_path: Path) -> None:
+    content = {"archs": {"generator": "SRResNet"}, "networks": {"generator": network.state_dict()}, "rng": {"cpu": 1}}
+    torch.save({**content, "ema": network.state_dict()}, tmp_path / "state.pt")
+    for prefer in (None, "params_ema"):
+        with pytest.raises(WeightsError, match=r"a checkpoint, to continue its run from.*name the run's folder"):
+            read_state(tmp_path / "state.pt", prefer)
+    assert read_state(tmp_path / "state.pt", "ema")[1].keys() == network.state_dict().keys()
+
+
 def test_a_plain_state_of_ours_says_what_it_needs_and_loads_when_told(network: SRResNet, tmp_path: Path) -> None:
     path = tmp_path / "net_g_latest.pth"
     torch.save({"params": {}, "params_ema": {f"module.{k}": v for k, v in network.state_dict().items()}}, path)
@@ -197,8 +215,38 @@ def test_a_directory_without_weights(tmp_path: Path) -> None:
 
 def test_the_state_that_is_preferred_is_taken(tmp_path: Path) -> None:
     torch.save({"params": {"a": torch.ones(1)}, "params_ema": {"a": torch.zeros(1)}}, tmp_path / "a.pth")
-    for prefer, value in (("params", 1), ("params_ema", 0), ("elsewhere", 0)):
+    for prefer, value in (("params", 1), ("params_ema", 0), ("state_dict", 0), (None, 0)):
         assert read_state(tmp_path / "a.pth", prefer)[1]["a"].item() == value
+
+
+def test_taking_another_usual_state_than_the_one_asked_for_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save({"params": {"a": torch.ones(1)}, "params_ema": {}}, tmp_path / "a.pth")
+    torch.save({"a": torch.ones(1), "moments": {"a": torch.zeros(1)}}, tmp_path / "bare.pth")
+    with caplog.at_level(logging.INFO):
+        for file, prefer in (("a.pth", "params"), ("a.pth", None), ("bare.pth", "params_ema")):
+            assert read_state(tmp_path / file, prefer)[1]["a"].item() == 1
+        assert caplog.messages == []
+        read_state(tmp_path / "a.pth", "params_ema")
+    assert caplog.messages == [f"{tmp_path / 'a.pth'}: has no state 'params_ema'; its 'params' is taken"]
+
+
+@pytest.mark.parametrize(
+    ("content", "prefer", "message"),
+    [
+        ({"params": 1, "params_ema": 1}, "params_em", "'params_em'. Did you mean 'params_ema'. It holds params, par"),
+        ({"params": 1, "optimizer": 0}, "elsewhere", "has no state 'elsewhere'. It holds params$"),
+        ({"gen": 1, "gen_ema": 1, 7: 1}, "params_ema", "has no state 'params_ema'. It holds gen, gen_ema$"),
+    ],
+)
+def test_a_state_that_the_file_does_not_hold(
+    content: dict[str, int], prefer: str, message: str, tmp_path: Path
+) -> None:
+    held = {key: {"a": torch.ones(1)} if tensors else {"lr": 0.1} for key, tensors in content.items()}
+    torch.save(held, tmp_path / "a.pth")
+    with pytest.raises(NoSuchStateError, match=message):
+        read_state(tmp_path / "a.pth", prefer)
 
 
 def test_names_lose_a_prefix_that_all_of_them_have(tmp_path: Path) -> None:
