@@ -32,6 +32,7 @@ ORDER = (
         "hardware",
         "heap",
         "signals",
+        "stats_record",
     },
     {"registry"},
     {"config", "pretrained"},

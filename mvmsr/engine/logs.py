@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mvmsr.atomic import write_whole
+from mvmsr.stats_record import parse_record
 
 log = logging.getLogger(__name__)
 
@@ -151,15 +152,9 @@ class NoLog:
 
 
 def read_stats(path: Path) -> list[dict[str, Any]]:
-    """The records of a `stats.jsonl`; a last line cut off by a crash is left out."""
-    records = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-    return records
+    """The records of a `stats.jsonl`; damaged lines, as a last one cut off by a crash, are left out."""
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    return [record for line in lines if (record := parse_record(line)) is not None]
 
 
 def _truncate(path: Path, start: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from mvmsr.config.errors import OptionsError
 from mvmsr.config.yaml_source import read_yaml
+from mvmsr.stats_record import parse_record
 
 Record = dict[str, Any]
 
@@ -132,7 +132,7 @@ def read_stats(path: Path) -> tuple[list[Record], list[str]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        record = _parse(line)
+        record = parse_record(line)
         if record is not None:
             records.append(record)
         elif number < len(lines):  # only a line that was ended can be damaged; the last one is merely not finished
@@ -165,16 +165,6 @@ def _read_options(path: Path) -> tuple[dict[str, Any], str, list[str]]:
         return read_yaml(path)[0], text, []
     except OptionsError as error:
         return {}, text, [f"the options cannot be read: {error}"]
-
-
-def _parse(line: bytes) -> Record | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(record, dict) or not isinstance(record.get("iter"), int):
-        return None
-    return record
 
 
 def _is_number(value: object) -> bool:

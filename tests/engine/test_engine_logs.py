@@ -87,6 +87,16 @@ def test_a_last_line_cut_off_by_a_crash(cut: int, tmp_path: Path) -> None:
     assert [r["iter"] for r in read_stats(path)] == [*expected, 4]
 
 
+@pytest.mark.parametrize("damage", [b'{"iter": 2, "a', b"\xff\x00", b"[2]", b'{"a": 0.5}', b""])
+def test_a_damaged_line_takes_no_other_with_it(damage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    path.write_bytes(b'{"iter": 1}\n' + damage + b'\n{"iter": 3}\n')
+    log = StatsLog(tmp_path, 3, tensorboard=False)
+    log.write(4, {})
+    log.close()
+    assert [r["iter"] for r in read_stats(path)] == [1, 3, 4]
+
+
 def test_no_statistics_are_no_records(tmp_path: Path) -> None:
     assert read_stats(tmp_path / "stats.jsonl") == []
 
