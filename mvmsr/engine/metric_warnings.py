@@ -58,11 +58,16 @@ def chances(experiment: Experiment) -> dict[str, float]:
     return {t.name: t.chance for t in experiment.players["metric_net"].terms if t.chance is not None}
 
 
-def findings(values: Mapping[str, float], by_chance: Mapping[str, float] = MappingProxyType({})) -> list[Finding]:
+def findings(
+    values: Mapping[str, float],
+    by_chance: Mapping[str, float] = MappingProxyType({}),
+    patches: str = "held-out patches",
+) -> list[Finding]:
     """What is wrong with the values of `look_at_held_out`; empty where nothing is.
 
     Args:
         by_chance: as `chances` gives it; terms that are not in it are not judged.
+        patches: what the values are of, in words.
     """
     found = []
     if values["diam2_gt"] < COLLAPSED:
@@ -79,7 +84,7 @@ def findings(values: Mapping[str, float], by_chance: Mapping[str, float] = Mappi
             found.append(
                 Finding(
                     f"The metric network tells real from generated images hardly better than chance ({name} "
-                    f"{values[name]:.3g}, where one that knows nothing has {chance:.3g}).",
+                    f"{values[name]:.3g} on {patches}, where one that knows nothing has {chance:.3g}).",
                     "Matching then moves the images under a distance that means little. Try more training images, "
                     "network_m's init: detail, triplets: all, optim_m.lr: 3e-4, a larger batch, or a later "
                     "match_after_iter.",
@@ -114,4 +119,4 @@ def findings_of_batches(experiment: Experiment, report: Mapping[str, float]) -> 
     if "diam2_gt" not in report or experiment.iteration < YOUNG:
         return []
     losses = {name.removeprefix("loss_m/"): value for name, value in report.items() if name.startswith("loss_m/")}
-    return findings({**losses, "diam2_gt": report["diam2_gt"]}, chances(experiment))
+    return findings({**losses, "diam2_gt": report["diam2_gt"]}, chances(experiment), "training patches")

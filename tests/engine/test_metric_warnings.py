@@ -55,6 +55,7 @@ def test_a_metric_network_that_knows_nothing_is_named(triplet: float, warns: boo
     found = findings(values, {"triplet": 1.0})
     assert len(found) == warns
     assert all("hardly better than chance" in f.problem and "optim_m.lr" in f.remedy for f in found)
+    assert all(f"{triplet:.3g} on held-out patches" in f.problem for f in found)
     assert len(findings({**values, "triplet": 2.5 * triplet}, {"triplet": 2.5})) == warns
 
 
