@@ -23,7 +23,8 @@ class Problem:
 
     def __str__(self) -> str:
         key, message = _cut(self.key, 200), _cut(self.message, _LONGEST)
-        return f"{self.where}: {key}: {message}" if key else f"{self.where}: {message}"
+        is_named = not key or self.where == f"--set {key}"
+        return f"{self.where}: {message}" if is_named else f"{self.where}: {key}: {message}"
 
 
 class OptionsError(ValueError):

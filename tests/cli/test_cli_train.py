@@ -112,7 +112,7 @@ def test_bad_options_are_refused_by_line(folder: Path, written: str, instead: st
         *(
             (
                 f"datasets.train.{value}",
-                "--set datasets.train.gt_size: datasets.train.gt_size: gt_size must be a",
+                "--set datasets.train.gt_size: gt_size must be a",
             )
             for value in ("gt_size=30", "gt_size=0", "gt_size=-4")
         ),
@@ -124,13 +124,13 @@ def test_bad_options_are_refused_by_line(folder: Path, written: str, instead: st
         ("datasets.train.dataroot_gt=empty", "datasets.train.dataroot_gt: "),
         (
             "datasets.train.dataroot_gt=torn",
-            "--set datasets.train.dataroot_gt: datasets.train.dataroot_gt: 1 image can",
+            "--set datasets.train.dataroot_gt: 1 image can",
         ),
         (
             "datasets.train.dataroot_lq=small",
-            "--set datasets.train.dataroot_lq: datasets.train.dataroot_lq: 3 images can",
+            "--set datasets.train.dataroot_lq: 3 images can",
         ),
-        ("datasets.train.gt_size=64", "--set datasets.train.gt_size: datasets.train.gt_size: 3 images cannot be used"),
+        ("datasets.train.gt_size=64", "--set datasets.train.gt_size: 3 images cannot be used"),
         ("datasets.train.batch_size_per_gpu=1", "datasets.train.batch_size_per_gpu: 1 image is too few for train."),
         ("device=gpu", "device: device 'gpu' is unknown; use one of auto, cuda, mps, cpu"),
         pytest.param("device=cuda", "device: device 'cuda' was asked for", marks=without_gpu),
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(
 
 
 def test_missing_pictures_are_refused_before_a_folder_is_made(folder: Path) -> None:
-    said = "--set datasets.train.dataroot_gt: datasets.train.dataroot_gt: no data at 'nowhere'"
+    said = "--set datasets.train.dataroot_gt: no data at 'nowhere'"
     result = _train("--set", "datasets.train.dataroot_gt=nowhere")
     assert result.exit_code == 1
     assert said in result.output
