@@ -237,7 +237,8 @@ def test_overrides_that_are_refused(read, override, where, key, parts):
     assert problem.where.endswith(where or f"--set {key}")
     for part in parts:
         assert part in problem.message
-    assert str(caught.value) == f"{problem.where}: {key}: {problem.message}"
+    named = problem.where if problem.where == f"--set {key}" else f"{problem.where}: {key}"
+    assert str(caught.value) == f"{named}: {problem.message}"
 
 
 NAMES = [
