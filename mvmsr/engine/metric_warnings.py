@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -38,9 +38,8 @@ class Teller:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def tell(self, iteration: int, findings: Iterable[Finding]) -> bool:
+    def tell(self, iteration: int, found: Sequence[Finding]) -> bool:
         """Log warnings; whether there was anything to tell."""
-        found = list(findings)
         for finding in found:
             remedy = "" if finding.remedy in self._told else f" {finding.remedy}"
             log.warning("iter %d  %s%s", iteration, finding.problem, remedy)
