@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -19,35 +20,45 @@ def sweep(load_program: Callable[[str], ModuleType]) -> ModuleType:
     return load_program("benchmarks/weight_sweep.py")
 
 
-def test_runs_differ_in_terms_and_weights_alone(sweep: ModuleType, tmp_path: Path) -> None:
+def test_runs_differ_in_terms_weights_and_seed_alone(sweep: ModuleType, tmp_path: Path) -> None:
     terms, common = {}, []
-    for _, name, matching, gan in sweep.runs():
-        file = tmp_path / f"{name}.yml"
-        file.write_text(yaml.safe_dump(sweep.options(name, matching, gan, 1000, 0)))
+    runs = sweep.runs([0, 7])
+    for run in runs:
+        file = tmp_path / f"{run.name}.yml"
+        file.write_text(yaml.safe_dump(sweep.options(run, 1000)))
         options = load(file)
         check(options)
-        terms[name] = {key: spec.args.get("loss_weight", 1.0) for key, spec in options.train.terms.items()}
+        assert options.manual_seed == run.seed
+        terms[run.name] = {key: spec.args.get("loss_weight", 1.0) for key, spec in options.train.terms.items()}
         plain = as_plain(options)
         own = [key for key in plain["train"] if key.endswith("_opt")]
-        for part, keys in ((plain, ("name", "network_d", "network_m")), (plain["train"], (*own, "match_after_iter"))):
+        differing = ("name", "manual_seed", "network_d", "network_m")
+        for part, keys in ((plain, differing), (plain["train"], (*own, "match_after_iter"))):
             for key in (*keys, "optim_d", "optim_m"):
                 part.pop(key, None)
         common.append(plain)
-    assert common == [common[0]] * len(sweep.runs())
+    assert common == [common[0]] * len(runs)
     mvm = {"pixel": 1.0, "pair": 0.003, "manifold": 0.003, "triplet": 1.0}
-    assert terms["l1"] == {"pixel": 1.0}
-    assert terms["mvm_0.003"] == mvm
-    assert terms["ragan_0.001"] == {"pixel": 1.0, "gan": 0.001}
-    assert terms["mvm_0.003_ragan_0.0003"] == {**mvm, "gan": 0.0003}
+    for seed in (0, 7):
+        assert terms[f"l1_seed{seed}"] == {"pixel": 1.0}
+        assert terms[f"mvm_0.003_seed{seed}"] == mvm
+        assert terms[f"ragan_0.001_seed{seed}"] == {"pixel": 1.0, "gan": 0.001}
+        assert terms[f"mvm_0.003_ragan_0.0003_seed{seed}"] == {**mvm, "gan": 0.0003}
 
 
-def test_the_plane_is_drawn(sweep: ModuleType, tmp_path: Path) -> None:
+def test_the_plane_is_drawn_through_the_means_of_the_seeds(sweep: ModuleType, tmp_path: Path) -> None:
+    names = ["start", *(run.name for run in sweep.runs([0, 1]))]
     rows = [
         {"method": name, "set": s, "psnr": 28.0 + k / 10, "ssim": 0.8, "niqe": 6.0 - k / 10, "st_lpips": 0.2}
-        for k, (_, name, *_) in enumerate([("start", "start", 0.0, 0.0), *sweep.runs()])
+        for k, name in enumerate(names)
         for s in ("A", "B")
     ]
-    found = sweep.points({"means": rows})
-    assert [p["psnr"] for p in found if p["method"] == "L1 + MvM" and p["set"] == "A"] == [28.2, 28.3, 28.4]
+    found = sweep.points({"means": rows}, [0, 1])
+
+    def psnr(points: list[dict[str, Any]]) -> list[float]:
+        return [p["psnr"] for p in points if p["method"] == "L1 + MvM" and p["set"] == "A"]
+
+    assert psnr(found) == [28.2, 28.3, 28.4, 29.2, 29.3, 29.4]
+    assert psnr(sweep.over_seeds(found)) == pytest.approx([28.7, 28.8, 28.9])
     sweep.plot(found, tmp_path / "plane.png")
     assert (tmp_path / "plane.png").stat().st_size > 10_000
