@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ def load_program() -> Callable[[str], ModuleType]:
         module = importlib.util.module_from_spec(spec)
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(str(file.parent))  # programs import their neighbours
+            patch.setitem(sys.modules, file.stem, module)  # where dataclasses look up their fields' types
             spec.loader.exec_module(module)
         return module
 
