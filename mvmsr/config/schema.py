@@ -225,6 +225,10 @@ class Train(Section, extra="allow"):
     net_d_init_iters: Count = 0
     match_after_iter: Count = 0
     """Iterations that the metric network trains alone before the terms on its embeddings reach the generator."""
+    recompute_fake: bool = False
+    """Whether the critics see pictures made anew after the generator's step (`alternating` alone)."""
+    metric_grad_leak: bool = False
+    """Whether the metric network's step follows the generator's matching terms too (`alternating` alone)."""
     shard_generator: bool = False
     """Whether several processes split the generator, its gradients, moments and average among them."""
     max_rollbacks: Count = 0

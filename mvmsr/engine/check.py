@@ -29,6 +29,7 @@ _ONLY_WITH = {
     ("train", "net_d_iters"): "network_d",
     ("train", "net_d_init_iters"): "network_d",
     ("train", "match_after_iter"): "network_m",
+    ("train", "metric_grad_leak"): "network_m",
 }
 
 _UNFIT_OPTIMIZERS = ("Optimizer", "LBFGS", "SparseAdam")
@@ -164,6 +165,13 @@ def _objectives(options: TrainOptions) -> list[Problem]:
             problems.append(options.problem((key,), f"no loss term trains it; add one, such as train.{example}"))
     if options.train.update == "simultaneous" and options.precision == "16-mixed":
         problems.append(options.problem(("train", "update"), "simultaneous works in precision 32 and bf16-mixed only"))
+    for key in ("recompute_fake", "metric_grad_leak"):
+        if options.train.update == "simultaneous" and getattr(options.train, key):
+            message = "it is for update: alternating; set that, or take this out"
+            problems.append(options.problem(("train", key), message))
+    if options.train.recompute_fake and options.network_d is None and options.network_m is None:
+        message = "it is for network_d or network_m, which these options lack; add one, or take this out"
+        problems.append(options.problem(("train", "recompute_fake"), message))
     return problems
 
 

@@ -8,13 +8,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mvmsr.config.schema import Train
 from mvmsr.data.batches import Batch
 from mvmsr.engine.build import Experiment
 from mvmsr.engine.ema import ema_decay_at, update_ema
 from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.objective import WeightedTerm
 from mvmsr.engine.step import Images, Step
-from mvmsr.engine.updates import Values, update_all, update_critic, update_generator
+from mvmsr.engine.updates import Backward, Check, Player, Values, update_all, update_critic, update_generator
 from mvmsr.losses.geometry import health
 
 
@@ -63,16 +64,43 @@ def run_iteration(experiment: Experiment, parts: Sequence[Images]) -> tuple[Valu
     if shared:
         values = update_all(generator if terms else None, critics, steps, terms, backward, check)
     else:
-        values = {}
-        if terms:
-            values |= update_generator(generator, critics, steps, terms, backward, check)
-        for critic in critics:
-            values |= update_critic(critic, [p for p in critics if p is not critic], steps, backward, check)
+        values = _alternate(generator, critics, steps, terms, options, backward, check)
     if experiment.ema is not None and terms:
         before = generator_updates(experiment, iteration - 1)
         update_ema(experiment.ema, experiment.modules["generator"], ema_decay_at(options.ema_decay, before))
     experiment.iteration = iteration
     return values, steps[-1]
+
+
+def _alternate(
+    generator: Player,
+    critics: Sequence[Player],
+    steps: Sequence[Step],
+    terms: list[WeightedTerm],
+    options: Train,
+    backward: Backward,
+    check: Check,
+) -> Values:
+    """The generator's update, where it has terms, then each critic's.
+
+    The released code of the MvM paper lets the metric network's step follow the generator's matching terms as well, as
+    it clears the gradients but once (`metric_grad_leak`), and makes the generated images anew in between
+    (`recompute_fake`). In the paper's Algorithm 1 the metric network is fixed while the generator learns.
+    """
+    values: Values = {}
+    leaking = [p for p in critics if options.metric_grad_leak and p.name == "metric_net"]
+    for critic in leaking:
+        critic.optimizer.zero_grad(set_to_none=True)
+    if terms:
+        frozen = [p for p in critics if p not in leaking]
+        values |= update_generator(generator, frozen, steps, terms, backward, check)
+        if options.recompute_fake:
+            for step in steps:
+                step.recompute_sr()
+    for critic in critics:
+        others = [p for p in critics if p is not critic]
+        values |= update_critic(critic, others, steps, backward, check, add_gradients=critic in leaking)
+    return values
 
 
 def generator_terms(experiment: Experiment, iteration: int) -> list[WeightedTerm]:

@@ -207,6 +207,11 @@ class Step:
     def _one_view(self) -> View:
         return self._view(self.sr_leaf)
 
+    @torch.no_grad()
+    def recompute_sr(self) -> None:
+        """Make `sr` anew, without a graph, by what the generator has become."""
+        self.__dict__["sr"] = _full(self.networks.generator(self.images.lq))
+
     def generator_view(self) -> View | GeneratorsView:
         """For the generator's update."""
         return GeneratorsView(self._one_view) if self._shared else self._view(self.sr)

@@ -94,10 +94,19 @@ def update_generator(
 
 
 def update_critic(
-    player: Player, others: Sequence[Player], steps: Sequence[Step], backward: Backward, check: Check
+    player: Player,
+    others: Sequence[Player],
+    steps: Sequence[Step],
+    backward: Backward,
+    check: Check,
+    add_gradients: bool = False,
 ) -> Values:
-    """One optimizer step of the discriminator or the metric network; the generator's pictures are detached."""
-    player.optimizer.zero_grad(set_to_none=True)
+    """One optimizer step of the discriminator or the metric network; the generator's pictures are detached.
+
+    With `add_gradients` the objective's gradients are added to those that the parameters hold.
+    """
+    if not add_gradients:
+        player.optimizer.zero_grad(set_to_none=True)
     parts = []
     with frozen(others):
         for step in steps:

@@ -213,6 +213,9 @@ def _schedule(run: RunFiles) -> tuple[str, ...]:
     lines.append(f"{train.get('update', 'alternating')} updates")
     if train.get("ema_decay"):
         lines.append(f"weights averaged with decay {shown(train['ema_decay'])}")
+    for key in ("recompute_fake", "metric_grad_leak"):
+        if train.get(key):
+            lines.append(key)
     for key in ("accumulate", "grad_clip", "match_after_iter", "net_d_iters", "net_d_init_iters", "warmup_iter"):
         usual = {"accumulate": 1, "net_d_iters": 1, "warmup_iter": -1}.get(key, 0)
         if train.get(key, usual) not in (usual, None):

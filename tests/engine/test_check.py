@@ -183,6 +183,8 @@ TRIPLET = {"type": "DirectedTripletLoss", "margin": 1.5}
                 ("train", "net_d_iters", 2, "network_d"),
                 ("train", "net_d_init_iters", 2, "network_d"),
                 ("train", "match_after_iter", 2, "network_m"),
+                ("train", "metric_grad_leak", True, "network_m"),
+                ("train", "recompute_fake", True, "network_d or network_m"),
             )
         ),
         ("G", {"train.optim_g.type": "LBFGS"}, "train.optim_g.type", "type: LBFGS", "unknown optimizer 'LBFGS'."),
@@ -192,6 +194,16 @@ TRIPLET = {"type": "DirectedTripletLoss", "margin": 1.5}
             "train.update",
             "update: simultaneous",
             "simultaneous works in precision 32 and bf16-mixed only",
+        ),
+        *(
+            (
+                "GM",
+                {"train.update": "simultaneous", f"train.{key}": True},
+                f"train.{key}",
+                f"{key}:",
+                "it is for update: alternating; set that, or take this out",
+            )
+            for key in ("recompute_fake", "metric_grad_leak")
         ),
     ],
 )

@@ -207,6 +207,49 @@ def test_critics_judge_the_pictures_made_before_the_generators_step(make: Make) 
     assert float(values["loss_m/triplet"]) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
+def test_recomputed_pictures_are_those_of_the_generator_after_its_step(make: Make) -> None:
+    changes = {"train.optim_g.lr": 0.1}
+    experiment, kept = make("GDM", {**changes, "train.recompute_fake": True}), make("GDM", changes)
+    images = random_images()
+    metric_net = copy.deepcopy(experiment.modules["metric_net"]).train()
+    values, step = run_iteration(experiment, [images])
+    before, _ = run_iteration(kept, [images])
+    assert float(values["loss_g/pixel"]) == float(before["loss_g/pixel"])
+    with torch.no_grad():
+        sr = experiment.modules["generator"](images.lq)
+    torch.testing.assert_close(step.sr, sr, rtol=1e-5, atol=1e-6)
+    view = step.critic_view()
+    embeddings = metric_net(torch.cat([images.gt, sr])).chunk(2)
+    expected = DirectedTripletLoss(triplets="shuffle")(*embeddings, view.positive_index, view.negative_index)
+    assert float(values["loss_m/triplet"]) == pytest.approx(float(expected.detach()), rel=1e-4)
+    for name in ("loss_m/triplet", "loss_d/gan"):
+        assert float(values[name]) != pytest.approx(float(before[name]), rel=1e-4)
+
+
+@pytest.mark.parametrize("networks", ["GM", "GDM"])
+def test_leaking_adds_the_matching_terms_gradient_to_the_metric_networks(networks: str, make: Make) -> None:
+    changes = {**STILL, "train.accumulate": 2}
+    parts = [random_images(3, seed=1), random_images(3, seed=2)]
+    sealed, leaking = make(networks, changes), make(networks, {**changes, "train.metric_grad_leak": True})
+    leak = [torch.zeros_like(p) for p in leaking.players["metric_net"].parameters]
+    for part in parts:
+        generator, metric_net = (copy.deepcopy(leaking.modules[n]).train() for n in ("generator", "metric_net"))
+        gt, sr = metric_net(torch.cat([part.gt, generator(part.lq)])).chunk(2)
+        matching = 0.01 * torch.linalg.vector_norm(gt - sr, dim=1).mean() + 0.01 * ManifoldMatchingLoss()(sr, gt)
+        for total, g in zip(leak, torch.autograd.grad(matching / 2, list(metric_net.parameters())), strict=True):
+            total += g
+    for _ in range(2):  # nothing is left over for the next iteration
+        sealed.iteration = leaking.iteration = 0
+        run_iteration(sealed, parts)
+        run_iteration(leaking, parts)
+        for name, gradients in _gradients(leaking).items():
+            others = _gradients(sealed)[name]
+            expected = [a + b for a, b in zip(others, leak, strict=True)] if name == "metric_net" else others
+            for got, want in zip(gradients, expected, strict=True):
+                torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
+    assert max(float(g.abs().max()) for g in leak) > 1e-4
+
+
 def test_permutations_depend_on_seed_iteration_and_part_only(make: Make) -> None:
     experiment, images = make("GM"), random_images(16)
 
