@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make install   set up .venv, which the others do too"
-	@echo "make demo      train, benchmark, upscale and report on sample images (a minute or two)"
+	@echo "make demo      upscale, train, benchmark and report on sample images (a minute or two)"
 	@echo "make test      the test suite"
 	@echo "make lint      ruff and mypy"
 	@echo "make clean     remove what the demo made"

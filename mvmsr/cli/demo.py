@@ -1,4 +1,4 @@
-"""`mvmsr demo`: a small training, benchmark, upscale and report on scikit-image's sample images."""
+"""`mvmsr demo`: upscale, train, benchmark and report on scikit-image's sample images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def command(
         int | None, typer.Option(min=1, help="Number of training iterations.", show_default="700")
     ] = None,
 ) -> None:
-    """Train a small MvM model for a few minutes, compare it with bicubic, upscale an image, and write a report."""
+    """Upscale an image, train a small MvM model for a few minutes, compare it with bicubic, and write a report."""
     import time
 
     from rich.console import Console
@@ -44,13 +44,13 @@ def command(
     console = Console()
     log_to(console)
     _copy_pictures(out)
-    console.rule("1 of 4: train a small SRResNet with manifold matching")
+    console.rule("1 of 4: upscale an image with the built-in model")
+    picture = _upscale(out, console)
+    console.rule("2 of 4: train a small SRResNet with manifold matching")
     console.print(f"({len(TRAIN)} images are too few for a metric network: a warning about it is to be expected here.)")
     run = _train(out, iterations, console)
-    console.rule("2 of 4: benchmark it against bicubic on images it has not seen")
+    console.rule("3 of 4: benchmark it against bicubic on images it has not seen")
     results = _benchmark(out, run, console)
-    console.rule("3 of 4: upscale an image")
-    picture = _upscale(out, run, console)
     console.rule("4 of 4: report")
     report = _report(out, run, results)
     console.print(
@@ -77,6 +77,17 @@ def _copy_pictures(out: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
             (target / name).write_bytes((source / name).read_bytes())
+
+
+def _upscale(out: Path, console: Console) -> Path:
+    from mvmsr.inference.upscaler import Upscaler
+    from mvmsr.inference.weights import default_model
+
+    source, target = out / "data" / "held-out" / "chelsea.png", out / "upscaled" / "chelsea_x4.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Upscaler(default_model()).upscale_file(source, target)
+    console.print(f"{source} -> {target}", soft_wrap=True, markup=False)
+    return target
 
 
 def _train(out: Path, iterations: int | None, console: Console) -> Path:
@@ -117,16 +128,6 @@ def _benchmark(out: Path, run: Path, console: Console) -> Path:
     path = out / "results.json"
     write_results(path, results)
     return path
-
-
-def _upscale(out: Path, run: Path, console: Console) -> Path:
-    from mvmsr.inference.upscaler import Upscaler
-
-    source, target = out / "data" / "held-out" / "chelsea.png", out / "upscaled" / "chelsea_x4.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    Upscaler(run).upscale_file(source, target)
-    console.print(f"{source} -> {target}", soft_wrap=True, markup=False)
-    return target
 
 
 def _report(out: Path, run: Path, results: Path) -> Path:

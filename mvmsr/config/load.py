@@ -134,7 +134,9 @@ def _message(keys: Keys, found: list[ErrorDetails], model: type[BaseModel]) -> s
         return "is required and missing"
     if first["type"] == "extra_forbidden":
         accepted = _fields(keys[:-1], model)
-        return f"is unknown.{did_you_mean(keys[-1], accepted)} Accepted here: {', '.join(accepted)}."
+        hint = _deeper(keys[0], model) if len(keys) == 1 else ""
+        hint = hint or did_you_mean(keys[-1], accepted)
+        return f"is unknown.{hint} Accepted here: {', '.join(accepted)}."
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     value = first["input"]
@@ -146,6 +148,23 @@ def _message(keys: Keys, found: list[ErrorDetails], model: type[BaseModel]) -> s
     elif first["type"] == "string_type" and isinstance(value, (bool, int, float)):
         hint = "; put it in quotes"
     return f"expected {expected}, got {shown(value)}{hint}"
+
+
+def _deeper(key: str, model: type[BaseModel]) -> str:
+    """` Did you mean 'train.update'?` for a key at the top level that belongs into one section; else empty."""
+    places = [f"train.{key}"] if key.endswith("_opt") and "train" in model.model_fields else _places(key, model)
+    return f" Did you mean {places[0]!r}?" if len(places) == 1 else ""
+
+
+def _places(key: str, model: type[BaseModel]) -> list[str]:
+    """The dotted keys of all sections that have a key of that name."""
+    found = []
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            found += [f"{name}.{key}"] if key in section.model_fields else []
+            found += [f"{name}.{place}" for place in _places(key, section)]
+    return found
 
 
 def _expected(details: ErrorDetails) -> str:

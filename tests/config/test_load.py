@@ -154,6 +154,10 @@ def test_validation_sets_take_their_name_from_their_key_if_they_say_where_they_a
 TABLE = [
     # (overrides or a line of the file to replace), where, key, parts of the message
     ("nmae=x", "--set nmae", "nmae", ["is unknown. Did you mean 'name'?", "Accepted here: name, scale, manual_seed"]),
+    ("update=simultaneous", None, "update", ["is unknown. Did you mean 'train.update'?", "Accepted here: name, "]),
+    ("pair_opt={type: PairLoss}", None, "pair_opt", ["is unknown. Did you mean 'train.pair_opt'?"]),
+    ("batch_size_per_gpu=4", None, "batch_size_per_gpu", ["Did you mean 'datasets.train.batch_size_per_gpu'?"]),
+    ("type=SRModel", None, "type", ["is unknown. Accepted here: name"]),
     ("datasets.test={name: x}", "--set datasets.test", "datasets.test", ["is unknown", "called val, val_2, ..."]),
     ("datasets.trian={}", "--set datasets.trian", "datasets.trian", ["Did you mean 'train'?"]),
     ("datasets.validation={}", "--set datasets.validation", "datasets.validation", ["is unknown", "val_2"]),
