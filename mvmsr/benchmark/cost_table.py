@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mvmsr.benchmark.markdown import markdown_table, plain
 from mvmsr.benchmark.results import Results
-from mvmsr.benchmark.table import markdown_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +45,8 @@ def cost_markdown(results: Results) -> str:
     lines = cost_lines(results)
     if not lines:
         return ""
-    drawn = markdown_table(HEADER, lines, range(1, len(HEADER)))
+    rows = [(plain(name), *costs) for name, *costs in lines]
+    drawn = markdown_table(HEADER, rows, range(1, len(HEADER)))
     return f"Cost on {_device(results)}. {NOTE}\n\n{drawn}\n"
 
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mvmsr.benchmark.markdown import plain
 from mvmsr.benchmark.results import Results
+
+
+def every_gap(results: Results, name: Callable[[str], str] = str) -> list[str]:
+    """Whole metrics, metrics of single images, and what failed, each with its reason."""
+    return [*not_computed(results, name), *left_out(results, name), *failed(results)]
+
+
+def gaps_markdown(results: Results) -> str:
+    """`every_gap` as a list for documents; empty where every score is there."""
+    return "".join(f"- {plain(' '.join(text.split()))}\n" for text in every_gap(results))
 
 
 def not_computed(results: Results, name: Callable[[str], str] = str) -> list[str]:

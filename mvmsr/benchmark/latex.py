@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from mvmsr.benchmark.gaps import failed, not_computed
+from mvmsr.benchmark.gaps import every_gap
 from mvmsr.benchmark.results import Results
 from mvmsr.benchmark.table import Cell, Grid, grids, metric_name, pictures_of
+from mvmsr.counting import counted
 
 WIDEST = 16
 """Columns of scores across both columns of a page: four sets by four metrics."""
@@ -79,9 +80,9 @@ def _table(grid: Grid, results: Results, number: int) -> Iterator[str]:
 
 
 def _caption(grid: Grid, results: Results, sets: Sequence[str]) -> str:
-    counts = ", ".join(f"{name} ({pictures_of(results, name)})" for name in sets)
+    counts = ", ".join(f"{name} ({counted(pictures_of(results, name), 'image')})" for name in sets)
     sentences = [
-        f"Mean scores for ×{results['protocol']['scale']} super-resolution on {counts} images",
+        f"Mean scores for ×{results['protocol']['scale']} super-resolution on {counts}",
         grid.title,
     ]
     if len(grid.rows) > 1:
@@ -114,5 +115,5 @@ def _rules(widths: Sequence[int]) -> str:
 
 
 def _comments(results: Results) -> list[str]:
-    """Whole metrics without a score and failures; a reason may have several lines."""
-    return [f"% {line}" for text in (*not_computed(results), *failed(results)) for line in text.splitlines()]
+    """What has no score; a reason may have several lines."""
+    return [f"% {line}" for text in every_gap(results) for line in text.splitlines()]

@@ -118,7 +118,8 @@ def _methods(plan: Plan, protocol: Protocol, failures: list[dict[str, str | None
 def _refuse_one_folder_of_two(names: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(folder_name(name), name)
+        # Names that differ in case alone are one folder on most computers other than Linux.
+        other = seen.setdefault(folder_name(name).casefold(), name)
         if other != name:
             raise PlanError(
                 f"{other!r} and {name!r} would write the same images, below {folder_name(name)}; give one another "

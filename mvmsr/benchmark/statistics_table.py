@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mvmsr.benchmark.markdown import markdown_table, plain
 from mvmsr.benchmark.results import Results
 from mvmsr.benchmark.statistics import FEW_IMAGES
-from mvmsr.benchmark.table import markdown_table
+from mvmsr.benchmark.table import fixed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,15 +48,18 @@ def statistics_markdown(results: Results) -> str:
     lines = statistics_lines(results)
     if not lines:
         return ""
-    return f"Paired differences\n\n{markdown_table(header_of(results), lines, FIGURES)}\n\n{_note(results)}\n"
+    rows = [[plain(cell) for cell in cells] for cells in lines]
+    return f"Paired differences\n\n{markdown_table(header_of(results), rows, FIGURES)}\n\n{_note(results)}\n"
 
 
 def _cells(row: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     decimals = metrics.get(row["metric"], {}).get("decimals", 4) + 1  # differences are smaller than scores
     of = f"{row['a_better']} of {row['images']}" + (f", {row['left_out']} left out" if row["left_out"] else "")
-    difference = "-" if row["difference"] is None else f"{row['difference']:+.{decimals}f}"
-    interval = "-" if row["low"] is None else f"{row['low']:+.{decimals}f} to {row['high']:+.{decimals}f}"
+    difference = "-" if row["difference"] is None else fixed(row["difference"], decimals, "+")
+    interval = "-" if row["low"] is None else " to ".join(fixed(row[end], decimals, "+") for end in ("low", "high"))
     verdict = row["better"] or ("too few images" if row["too_few"] else "undecided")
+    if not row["images"]:
+        of, verdict = "-", "no image has both scores"
     pair = f"{row['a']} - {row['b']}"
     return pair, row["set"] or ALL_SETS, row["metric"], difference, interval, of, verdict
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mvmsr.benchmark.markdown import markdown_table, plain
 from mvmsr.benchmark.results import Results
 from mvmsr.metrics.protocol import Protocol
 
@@ -134,8 +135,10 @@ def to_markdown(results: Results) -> str:
     marks = {0: "{}", 1: "**{}**", 2: "<u>{}</u>"}
     blocks = []
     for grid in grids(results):
-        header = ["method", *(f"{set_name} {metric}" for set_name, metric in grid.columns)]
-        rows = [(method, *(marks[cell.rank].format(cell.shown) for cell in cells)) for method, cells in grid.rows]
+        header = ["method", *(plain(f"{set_name} {metric}") for set_name, metric in grid.columns)]
+        rows = [
+            (plain(method), *(marks[cell.rank].format(cell.shown) for cell in cells)) for method, cells in grid.rows
+        ]
         lines = [grid.title, "", markdown_table(header, rows, range(1, len(header)))]
         lines += ["", f"{grid.footnote}."] if grid.footnote else []
         blocks.append("\n".join(lines) + "\n")
@@ -171,7 +174,7 @@ def _column(values: list[float | None], parts: list[str], about: dict[str, Any])
 
     Means over a part of the pictures have no rank: a method that fails on hard pictures would have the best.
     """
-    texts = ["-" if value is None else f"{value:.{about.get('decimals', 4)}f}" for value in values]
+    texts = ["-" if value is None else fixed(value, about.get("decimals", 4)) for value in values]
     sign = -1 if about.get("higher_is_better", True) else 1
     ranked = [text for text, part in zip(texts, parts, strict=True) if text != "-" and not part]
     order = sorted({float(text) for text in ranked}, key=lambda shown: sign * shown)
@@ -182,22 +185,16 @@ def _column(values: list[float | None], parts: list[str], about: dict[str, Any])
     ]
 
 
+def fixed(value: float, decimals: int, sign: str = "") -> str:
+    """A figure with that many decimals; one that rounds to zero has no sign.
+
+    >>> fixed(-0.0001, 2), fixed(-1.5, 2), fixed(1.5, 2, "+")
+    ('0.00', '-1.50', '+1.50')
+    """
+    text = f"{value:{sign}.{decimals}f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
 def arrow(about: Mapping[str, Any]) -> str:
     """The direction in which a metric is better, behind its name; empty where that is not known."""
     return {True: " ↑", False: " ↓"}.get(about.get("higher_is_better"), "")  # type: ignore[arg-type]
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Container[int]) -> str:
-    r"""A table for documents, without a line's end after its last row.
-
-    >>> print(markdown_table(["method", "PSNR"], [["a|b", "28.42"]], right=[1]))
-    | method | PSNR |
-    | --- | ---: |
-    | a\|b | 28.42 |
-
-    Args:
-        right: numbers of the columns that are justified to the right.
-    """
-    ruler = ["---:" if number in right else "---" for number in range(len(header))]
-    cells = [[" ".join(cell.splitlines()).replace("|", "\\|") for cell in row] for row in (header, *rows)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (cells[0], ruler, *cells[1:]))

@@ -18,6 +18,7 @@ def command(
 ) -> None:
     """Compare methods image by image; exits 1 if results follow different protocols or cannot be compared."""
     from mvmsr.benchmark.compare import compare_files
+    from mvmsr.benchmark.gaps import gaps_markdown
     from mvmsr.benchmark.results import ResultsError, to_csv, write_results, write_text
     from mvmsr.benchmark.statistics_table import statistics_markdown, statistics_table
     from mvmsr.benchmark.table import rich_tables, to_markdown
@@ -41,9 +42,10 @@ def command(
             as_json, as_csv, as_markdown = written
             write_results(as_json, results)
             write_text(as_csv, to_csv(results))
+            tables = to_markdown(results), gaps_markdown(results), statistics_markdown(results)
             write_text(
                 as_markdown,
-                to_markdown(results) + "\n" + statistics_markdown(results) + (f"\n{note}.\n" if note else ""),
+                "\n".join(filter(None, (*tables, f"{note}.\n" if note else ""))),
             )
         for path in written:
             console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)

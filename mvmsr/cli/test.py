@@ -176,6 +176,7 @@ def _show(results: Results, console: Console) -> None:
 
 def _write(results: Results, plan: Plan, json: Path | None) -> list[Path]:
     from mvmsr.benchmark.cost_table import cost_markdown
+    from mvmsr.benchmark.gaps import gaps_markdown
     from mvmsr.benchmark.latex import to_latex
     from mvmsr.benchmark.results import to_csv, write_results, write_text
     from mvmsr.benchmark.statistics_table import statistics_markdown
@@ -186,7 +187,7 @@ def _write(results: Results, plan: Plan, json: Path | None) -> list[Path]:
         folder = Path(plan.out)
         written.append(folder / "results.json")
         write_text(folder / "results.csv", to_csv(results))
-        tables = (to_markdown(results), statistics_markdown(results), cost_markdown(results))
+        tables = (to_markdown(results), gaps_markdown(results), statistics_markdown(results), cost_markdown(results))
         write_text(folder / "results.md", "\n".join(table for table in tables if table))
         write_text(folder / "results.tex", to_latex(results))
     for path in written:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from mvmsr.benchmark.gaps import failed, left_out, not_computed
+from mvmsr.benchmark.gaps import every_gap
 from mvmsr.benchmark.results import Results
-from mvmsr.benchmark.table import Cell, grids, metric_name, pictures_of
+from mvmsr.benchmark.table import Cell, fixed, grids, metric_name, pictures_of
 from mvmsr.report.benchmark_pictures import set_names
 from mvmsr.report.benchmark_plots import axis_label, method_names
 
@@ -112,7 +112,7 @@ def cost_rows(results: Results) -> list[tuple[int, str, tuple[str, ...]]]:
 
 def gaps(results: Results) -> list[str]:
     """What has no score, and why: whole metrics, single pictures, failures."""
-    return [*not_computed(results, metric_name), *left_out(results, metric_name), *failed(results)]
+    return every_gap(results, metric_name)
 
 
 def origins(results: Results) -> list[tuple[str, tuple[str, ...]]]:
@@ -175,7 +175,7 @@ def _difference(row: dict[str, Any] | None, decimals: int, names: list[str]) -> 
 
 
 def _signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}".replace("-", "−")
+    return fixed(value, decimals, "+").replace("-", "−")
 
 
 def _big(value: float | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mvmsr.benchmark.table import markdown_table
+from mvmsr.benchmark.markdown import markdown_table
 from mvmsr.counting import counted
 from mvmsr.reproduction.published import DECIMALS, METRICS, PUBLISHED, SETS
 from mvmsr.reproduction.rows import Budget, Row

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ BETTER = [28.5, 29.4, 30.6, 31.5, 32.4, 33.6]
 WORSE = [28.2, 29.1, 30.3, 31.2, 32.1, 33.3]
 
 
-def results(scores: dict[str, list[float]], protocol: str = "y", set_name: str = "Set5", **about: Any) -> Results:
+def results(
+    scores: Mapping[str, Sequence[float | None]], protocol: str = "y", set_name: str = "Set5", **about: Any
+) -> Results:
     """PSNRs by method."""
     listed = [
         ImageScore(method, set_name, f"img_{number}", {"psnr": psnr}, 0.1)
@@ -173,6 +176,14 @@ def test_too_few_and_undecided_are_said(tmp_path: Path) -> None:
     assert "too few images" in invoke(tmp_path / "a" / "results.json")[1]
     equal = write(tmp_path, b=results({"m": BICUBIC, "n": BICUBIC}))
     assert "undecided" in invoke(*equal)[1]
+
+
+def test_what_has_no_scores_of_both_is_not_called_undecided(tmp_path: Path) -> None:
+    paths = write(tmp_path, a=results({"m": [None] * 6, "n": BICUBIC}))
+    code, output = invoke(*paths)
+    assert code == 0
+    assert "no image has both scores" in output
+    assert "0 of 0" not in output
 
 
 def test_different_precisions_are_named(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def test_the_caption_tells_protocol_scale_and_pictures() -> None:
     caption = re.search(r"\\caption\{(.*)\}$", to_latex(document()), re.MULTILINE)
     assert caption is not None
     assert caption[1] == (
-        r"Mean scores for $\times$4 super-resolution on Set5 (1), Set14 (1) images. Protocol y (luma, rounded, 4 px "
-        r"border cropped, x4); low quality: made. The best of each column is bold, the second underlined."
+        r"Mean scores for $\times$4 super-resolution on Set5 (1 image), Set14 (1 image). Protocol y (luma, rounded, "
+        r"4 px border cropped, x4); low quality: made. The best of each column is bold, the second underlined."
     )
 
 
@@ -110,7 +110,7 @@ def test_a_name_is_no_argument_of_the_line_before() -> None:
 def test_what_is_missing_is_a_dash_and_its_reason_a_comment_on_every_line() -> None:
     missing = [MissingMetric("lpips", "AlexNet not found\nget it from a & b")]
     scores = [
-        ImageScore("bicubic", "S", "x", {"psnr": float("inf")}),
+        ImageScore("bicubic", "S", "x", {"psnr": float("inf")}, notes={"niqe": "too small"}),
         ImageScore("mine", "S", "x", {}, error="broken\nfile"),
     ]
     text = to_latex(make_results(scores, make_protocol("y", 4), {"psnr": Psnr()}, missing=missing, device="cpu"))
@@ -120,6 +120,7 @@ def test_what_is_missing_is_a_dash_and_its_reason_a_comment_on_every_line() -> N
     assert comments[1:] == [
         "% lpips was not computed: AlexNet not found",
         "% get it from a & b",
+        "% niqe leaves out 1 of S (x): too small",
         "% failed: mine, S, x: broken",
         "% file",
     ]

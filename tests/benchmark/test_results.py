@@ -244,6 +244,22 @@ def test_names_with_lines_and_bars_stay_in_their_cells() -> None:
     assert lines[4:] == [f"| {name} | **30.00** | **8.0000** | - |" for name in ("one two", "three")]
 
 
+def test_names_are_shown_as_they_are() -> None:
+    scores = [score(name, "a", 30.0, 8.0, "[x](y)") for name in ("my_net <b>*best*</b>", "_`c`_ &amp; \\d ~e~")]
+    lines = to_markdown(results(scores=scores)).splitlines()
+    assert r"| \[x\](y) psnr ↑ |" in lines[2]
+    assert [line.partition(" | ")[0] for line in lines[4:]] == [
+        r"| my_net \<b>\*best\*\</b>",
+        r"| \_\`c\`\_ \&amp; \\d \~e\~",
+    ]
+
+
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    scores = [score(name, "a", value, 8.0) for name, value in (("one", -0.001), ("two", 0.001), ("three", -0.01))]
+    lines = to_markdown(results(scores=scores)).splitlines()
+    assert [line.split(" | ")[1].strip("*") for line in lines[4:]] == ["0.00", "0.00", "<u>-0.01</u>"]
+
+
 def test_equal_figures_are_all_the_best() -> None:
     lines = to_markdown(results(scores=[score(name, "a", 30.0, 8.0) for name in ("one", "two")])).splitlines()
     assert lines[4:] == [f"| {name} | **30.00** | **8.0000** | - |" for name in ("one", "two")]

@@ -125,6 +125,9 @@ def test_methods_that_would_write_the_same_files_are_refused(plan: Plan) -> None
     with pytest.raises(PlanError, match="'a b' and 'a_b' would write the same images"):
         run.run_benchmark(plan)
     run.run_benchmark(replace(plan, save_images=False))
+    # One folder where file systems do not tell cases apart, as on Windows and macOS.
+    with pytest.raises(PlanError, match="'One' and 'one' would write the same images"):
+        run.run_benchmark(replace(plan, methods=("One=bicubic", "one=bicubic")))
 
 
 def test_sets_that_would_write_the_same_files_are_refused(plan: Plan, tmp_path: Path) -> None:
