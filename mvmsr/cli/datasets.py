@@ -35,7 +35,8 @@ def list_sets(
     sets = known_sets().values()
     table = Table("name", "what", "terms", escape(f"in {root}"))
     for known in sets:
-        state = "complete" if known.is_complete(root) else "there" if (root / known.name).exists() else "–"
+        there = any((folder / known.name).exists() for folder in (root, root / "benchmark"))
+        state = "complete" if known.is_complete(root) else "there" if there else "–"
         table.add_row(known.name, known.title, known.terms, state)
     console.print(table)
     for known in sets:  # not in the table, which would cut the addresses up

@@ -219,6 +219,9 @@ def test_resolve_dataroot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert resolve_dataroot(store / "Set5") == store / "Set5"
     monkeypatch.setenv("MVMSR_DATA_ROOT", str(store))
     assert resolve_dataroot("Set5") == store / "Set5"
+    touch(tmp_path, "store/benchmark/Set5/HR/a.png", "store/benchmark/B100/HR/a.png")  # EDSR's archive
+    assert resolve_dataroot("datasets/B100") == store / "benchmark/B100"
+    assert resolve_dataroot("Set5") == store / "Set5"
     with pytest.raises(LayoutError) as caught:
         resolve_dataroot("datasets/Set6")
     assert str(tmp_path / "work/datasets/Set6") in str(caught.value)
