@@ -124,6 +124,8 @@ def command(
             done = run(jobs, upscaler, console, failures, quality, max_pixels)
         except KeyboardInterrupt as stop:
             done, is_stopped = stop.done if isinstance(stop, Stopped) else 0, True
+    elif model is not None:
+        _require(console, model)
     for failure in failures:
         console.print(f"[red]not done[/] {plain(failure)}", soft_wrap=True)
     if plan.passed_over:
@@ -217,6 +219,19 @@ def _upscaler(
             hand_back_at_once()
         return Upscaler(default_model() if model is None else model, tile, device, precision, ensemble, outscale, limit)
     except ValueError as error:  # WeightsError, and what the device or precision cannot do
+        console.print(f"[red]error[/] {plain(error)}", soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+def _require(console: Console, model: str) -> None:
+    """Where nothing is to be done, a model that does not exist is an error all the same."""
+    from mvmsr.inference.upscaler import BICUBIC
+    from mvmsr.inference.weights import WeightsError, find_weights
+
+    try:
+        if model != BICUBIC:
+            find_weights(model)
+    except WeightsError as error:
         console.print(f"[red]error[/] {plain(error)}", soft_wrap=True)
         raise typer.Exit(2) from error
 

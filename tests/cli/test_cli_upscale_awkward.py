@@ -242,3 +242,14 @@ def test_without_a_model_the_default_one_is_used(tmp_path: Path, monkeypatch: py
     assert result.exit_code == 0, result.output
     expected = Upscaler(path).upscale_array(_noise(6, 7, 3))
     assert np.array_equal(read_picture("upscaled/photo.png").rgb, expected)
+
+
+def test_an_unknown_model_is_reported_though_nothing_is_to_be_done(tmp_path: Path) -> None:
+    Image.fromarray(_noise(4, 4, 3)).save(tmp_path / "a.png")
+    arguments = ("upscale", tmp_path / "a.png", "-o", tmp_path / "out", "--skip-done", "--model")
+    assert _run(*arguments, "bicubic").exit_code == 0
+    result = _run(*arguments, "fsat")
+    assert result.exit_code == 2
+    assert "Did you mean 'fast'?" in result.output
+    for model in ("fast", "bicubic"):
+        assert _run(*arguments, model).exit_code == 0
