@@ -31,6 +31,7 @@ ORDER = (
         "durations",
         "hardware",
         "heap",
+        "revision",
         "signals",
         "stats_record",
     },

@@ -20,6 +20,7 @@ from mvmsr.benchmark.statistics import add_statistics
 from mvmsr.metrics.build import MissingMetric
 from mvmsr.metrics.metric import Metric
 from mvmsr.metrics.protocol import Protocol
+from mvmsr.revision import revision
 
 Results = dict[str, Any]
 _TEXTS = {"method", "set", "image", "key", "name", "source", "a", "b", "better", "metric", "why", "lq"}
@@ -67,7 +68,7 @@ def make_results(
             key: {"higher_is_better": metric.higher_is_better, "decimals": metric.decimals}
             for key, metric in metrics.items()
         },
-        "versions": versions(),
+        "versions": versions_and_commit(),
         "machine": machine(device),
         **({"precision": precision} if precision is not None else {}),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -218,6 +219,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def versions_and_commit() -> dict[str, str]:
+    """The versions and, where the package runs from a git checkout, its commit as `mvmsr_commit`."""
+    commit = revision()
+    return versions() | ({"mvmsr_commit": commit} if commit else {})
 
 
 def machine(device: str | None = None) -> dict[str, Any]:

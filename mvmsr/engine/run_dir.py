@@ -22,6 +22,7 @@ from mvmsr.config.yaml_source import write_yaml
 from mvmsr.engine.checkpoint import clear_leftovers
 from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_lock import locked
+from mvmsr.revision import revision
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,8 @@ def _is_record(path: Path) -> bool:
 
 
 def _write_options(run: RunDir, options: TrainOptions, runs_as: str) -> None:
-    header = f"# mvmsr {__version__}; {shlex.join(sys.argv)}\n" + (f"# {runs_as}\n" if runs_as else "")
+    code = f"{__version__} ({commit})" if (commit := revision()) else __version__
+    header = f"# mvmsr {code}; {shlex.join(sys.argv)}\n" + (f"# {runs_as}\n" if runs_as else "")
     write_whole(run.root / "options.yml", (header + write_yaml(as_plain(options))).encode())
 
 

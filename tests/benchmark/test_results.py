@@ -20,6 +20,7 @@ from mvmsr.benchmark.results import (
     merge_results,
     read_results,
     to_csv,
+    versions,
     write_results,
     write_text,
 )
@@ -337,3 +338,10 @@ def test_merge_drops_the_note_of_a_metric_that_no_row_lacks_any_more() -> None:
     assert not_computed(merge_results([later, without])) == ["lpips was not computed: AlexNet weights not found"]
     both = merge_results([without, part("two", 0.1)])
     assert not_computed(both) == ["lpips was not computed for one: AlexNet weights not found"]
+
+
+def test_results_name_the_commit_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mvmsr.benchmark.results.revision", lambda: "0123456789ab+changes")
+    assert results()["versions"] == {**versions(), "mvmsr_commit": "0123456789ab+changes"}
+    monkeypatch.setattr("mvmsr.benchmark.results.revision", lambda: None)
+    assert results()["versions"] == versions()
