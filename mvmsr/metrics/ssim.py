@@ -31,7 +31,7 @@ def ssim(
     """Mean SSIM over the map and the planes.
 
     Args:
-        first, second: (C, H, W) in [0, data_range].
+        first, second: (C, H, W) in [0, data_range], of any real type; computed in float64.
         window: `valid` takes the positions where the whole window fits; `zero_pad` takes every position, with
             zeros outside, which favours both pictures alike at the border and gives higher values.
 
@@ -47,6 +47,8 @@ def ssim(
             f"ssim: {first.shape[2]}x{first.shape[1]} pixels are fewer than the {WINDOW_SIZE}x{WINDOW_SIZE} window"
         )
     margin = WINDOW_SIZE // 2
+    # Given another type, OpenCV leaves the memory it should write to as it is.
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     means = []
     for one, other in zip(first, second, strict=True):
         if window == "zero_pad":

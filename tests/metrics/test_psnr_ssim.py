@@ -59,6 +59,14 @@ def test_ssim_equals_loops() -> None:
     assert ssim(first[None], second[None]) == pytest.approx(ssim_by_loops(first, second), abs=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_ssim_does_not_depend_on_the_type_of_the_numbers(dtype: type) -> None:
+    sr, gt = (np.ascontiguousarray(picture.transpose(2, 0, 1)) for picture in pair(3))
+    expected = ssim(sr.astype(float), gt.astype(float))
+    assert ssim(sr.astype(dtype), gt.astype(dtype)) == pytest.approx(expected, abs=1e-12)
+    assert ssim(sr.astype(dtype), gt.astype(float)) == pytest.approx(expected, abs=1e-12)
+
+
 def test_ssim_is_scikit_images_where_conventions_meet() -> None:
     from skimage.metrics import structural_similarity
 
