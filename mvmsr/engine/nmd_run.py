@@ -66,8 +66,9 @@ def build_nmd(options: NMDOptions) -> NMDRun:
     """Network, optimizer and data of a run that begins.
 
     Raises:
-        OptionsError: a network, optimizer or device that does not exist; pictures that are missing or cannot be used.
-        SetupError: fewer pictures than are to be held out, or several processes.
+        OptionsError: a network, optimizer or device that does not exist; pictures that are missing, too few, or cannot
+            be used.
+        SetupError: several processes.
     """
     device, precision, channels_last, module, optimizer = build_discriminator(options)
     fabric, _ = connect(device, precision)
@@ -107,15 +108,24 @@ def build_discriminator(options: NMDOptions) -> tuple[torch.device, Precision, b
     return device, precision, channels_last, module, optimizer
 
 
+def require_enough(options: NMDOptions, pictures: int) -> None:
+    """That so many pictures leave some to train on.
+
+    Raises:
+        OptionsError: all of them are to be held out.
+    """
+    held_out = options.datasets.train.held_out
+    if pictures <= held_out:
+        message = f"{counted(pictures, 'image')}, of which {held_out} are to be held out; hold out fewer"
+        raise options.error(("datasets", "train", "held_out"), message)
+
+
 def _data(options: NMDOptions) -> tuple[TrainBatches, list[Batch]]:
     spec = options.datasets.train
     dataset = PairedImageDataset(
         as_list(spec.dataroot_gt), scale=options.scale, gt_size=spec.gt_size, cache_dir=spec.cache_dir
     )
-    if len(dataset) <= spec.held_out:
-        raise SetupError(
-            f"{counted(len(dataset), 'image')}, of which {spec.held_out} are to be held out; hold out fewer"
-        )
+    require_enough(options, len(dataset))
     held = {round((k + 0.5) * len(dataset) / spec.held_out - 0.5) for k in range(spec.held_out)}
     kept = [index for index in range(len(dataset)) if index not in held]
     parts = [TexturedCrops(dataset, part, spec.least_gradient, spec.least_variance) for part in (kept, sorted(held))]

@@ -15,10 +15,10 @@ from mvmsr.cli import app
 from mvmsr.config import OptionsError
 from mvmsr.config.nmd_options import NMDCurriculum, load_nmd
 from mvmsr.engine import nmd_training
+from mvmsr.engine.checkpoint import CheckpointError
 from mvmsr.engine.nmd_curriculum import begin, observe
 from mvmsr.engine.nmd_run import build_nmd
 from mvmsr.engine.nmd_training import accuracies, nmd_loss, train_nmd
-from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_lock import locked
 from mvmsr.inference.weights import load_state, read_info
 
@@ -133,6 +133,21 @@ def test_a_resumed_run_is_the_uninterrupted_one(options_file: Path, tmp_path: Pa
     assert differences(final_state(tmp_path / "whole"), final_state(tmp_path / "halves")) == []
 
 
+def test_options_of_a_run_that_cannot_go_on_leave_the_record_as_it_is(options_file: Path, tmp_path: Path) -> None:
+    train_nmd(load_nmd(options_file, ["train.total_iter=3"]), console=QUIET)
+    record = (tmp_path / "nmd" / "options.yml").read_bytes()
+    with pytest.raises(CheckpointError, match="does not fit the options' discriminator"):
+        train_nmd(load_nmd(options_file, ["network.num_feat=8"]), auto_resume=True, console=QUIET)
+    assert (tmp_path / "nmd" / "options.yml").read_bytes() == record
+
+
+def test_a_change_of_options_is_told(options_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train_nmd(load_nmd(options_file, ["train.total_iter=3"]), console=QUIET)
+    train_nmd(load_nmd(options_file), auto_resume=True, console=QUIET)
+    assert "train.total_iter: 3 -> 6" in caplog.text
+    assert "total_iter: 6" in (tmp_path / "nmd" / "options.yml").read_text()
+
+
 def test_the_weights_say_what_they_are(options_file: Path, tmp_path: Path) -> None:
     path = train_nmd(load_nmd(options_file), console=QUIET)
     assert path == tmp_path / "nmd" / "weights" / "nmd.safetensors"
@@ -166,7 +181,7 @@ def test_mistakes_are_refused(options_file: Path, change: str, message: str) -> 
 
 
 def test_too_few_pictures_are_refused(options_file: Path) -> None:
-    with pytest.raises(SetupError, match="6 images, of which 6 are to be held out"):
+    with pytest.raises(OptionsError, match="held_out: 6 images, of which 6 are to be held out"):
         build_nmd(load_nmd(options_file, ["datasets.train.held_out=6"]))
 
 
