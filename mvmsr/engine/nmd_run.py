@@ -39,7 +39,7 @@ _JUDGED = 16
 class NMDRun:
     """A discriminator in training.
 
-    Args:
+    Attributes:
         module: the network itself; `network` is the same as Fabric runs it.
         held_out: the crops that accuracies are taken on; the same ones always.
     """

@@ -33,7 +33,7 @@ Check = Callable[[str, Values, Sequence[str], Optimizer], None]
 class Player:
     """A network with what it is trained on and by.
 
-    Args:
+    Attributes:
         name: generator, discriminator or metric_net.
         clip: `clip(network, optimizer) -> gradient norm` after unscaling, clipped where the options ask for it.
         schedule: the learning rates' factor.
