@@ -18,7 +18,7 @@ from mvmsr.data.batches import Batch, TrainBatches
 from mvmsr.data.paired_dataset import PairedImageDataset, as_list
 from mvmsr.data.textured_crops import TexturedCrops
 from mvmsr.engine.check import machine_problems
-from mvmsr.engine.checkpoint import CheckpointError, prune, save_checkpoint
+from mvmsr.engine.checkpoint import CheckpointError, CheckpointWriteError, prune, save_checkpoint
 from mvmsr.engine.distributed_setup import cluster, connect
 from mvmsr.engine.logs import RunningMeans, StatsLog
 from mvmsr.engine.misfit import misfit
@@ -137,12 +137,31 @@ def _data(options: NMDOptions) -> tuple[TrainBatches, list[Batch]]:
 
 
 def save(run: NMDRun, folder: RunDir, stats: StatsLog, means: RunningMeans) -> None:
-    """A checkpoint, and the discriminator to use.
+    """The discriminator to use, and a checkpoint; in this order, so that a checkpoint that is there has its weights.
 
     Raises:
         CheckpointWriteError: the disk refuses; earlier checkpoints are good.
     """
-    stats.sync()
+    try:
+        stats.sync()
+        save_weights(
+            weights_path(run.options),
+            run.module.state_dict(),
+            arch=run.options.network.type,
+            args=run.options.network.args,
+            scale=1,
+            extra={
+                "name": run.options.name,
+                "iterations": str(run.iteration),
+                "sigma": f"{run.curriculum.sigma:.6g}",
+                "alpha": f"{run.curriculum.alpha:.6g}",
+                "curriculum_finished": str(run.curriculum.finished).lower(),
+            },
+        )
+    except OSError as error:
+        raise CheckpointWriteError(
+            f"cannot save in {folder.root}: {error}; free some space or repair the folder, then --auto-resume"
+        ) from error
     state = {
         "iteration": run.iteration,
         "network": run.module.state_dict(),
@@ -153,20 +172,6 @@ def save(run: NMDRun, folder: RunDir, stats: StatsLog, means: RunningMeans) -> N
     }
     save_checkpoint(folder.checkpoints, run.iteration, state)
     prune(folder.checkpoints, run.iteration, run.options.logger.keep_last, set())
-    save_weights(
-        weights_path(run.options),
-        run.module.state_dict(),
-        arch=run.options.network.type,
-        args=run.options.network.args,
-        scale=1,
-        extra={
-            "name": run.options.name,
-            "iterations": str(run.iteration),
-            "sigma": f"{run.curriculum.sigma:.6g}",
-            "alpha": f"{run.curriculum.alpha:.6g}",
-            "curriculum_finished": str(run.curriculum.finished).lower(),
-        },
-    )
 
 
 def restore(run: NMDRun, means: RunningMeans, state: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from mvmsr.cli import app
 from mvmsr.config import OptionsError
 from mvmsr.config.nmd_options import NMDCurriculum, load_nmd
 from mvmsr.engine import nmd_training
-from mvmsr.engine.checkpoint import CheckpointError
+from mvmsr.engine.checkpoint import CheckpointError, CheckpointWriteError
 from mvmsr.engine.nmd_curriculum import begin, observe
 from mvmsr.engine.nmd_run import build_nmd
 from mvmsr.engine.nmd_training import accuracies, nmd_loss, train_nmd
@@ -155,6 +155,22 @@ def test_the_weights_say_what_they_are(options_file: Path, tmp_path: Path) -> No
     assert (info.arch, info.args["num_feat"], info.extra["iterations"]) == ("NMD", 4, "6")
     assert float(info.extra["sigma"]) <= 0.1
     assert "features.0.weight" in load_state(path)
+
+
+def test_a_run_that_dies_while_saving_its_weights_makes_them_again(
+    options_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_nmd(load_nmd(options_file, ["train.total_iter=3"]), console=QUIET)
+
+    def refuse(*args: object, **others: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mvmsr.engine.nmd_run.save_weights", refuse)
+        with pytest.raises(CheckpointWriteError, match="no space left"):
+            train_nmd(load_nmd(options_file), auto_resume=True, console=QUIET)
+    path = train_nmd(load_nmd(options_file), auto_resume=True, console=QUIET)
+    assert read_info(path).extra["iterations"] == "6"
 
 
 def test_a_finished_curriculum_ends_the_run(options_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
