@@ -101,7 +101,9 @@ def update_critic(
     parts = []
     with frozen(others):
         for step in steps:
-            total, values = evaluate_terms(player.terms, step.critic_view(), step.processes.size)
+            view = step.critic_view()
+            step.release()  # a generator that waits for its critics has left the graph of its pictures
+            total, values = evaluate_terms(player.terms, view, step.processes.size)
             backward(total / len(steps))
             parts.append(values)
     return _finish(player, parts, steps, check)
