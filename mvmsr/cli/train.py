@@ -10,6 +10,7 @@ import typer
 
 from mvmsr.cli import train_nmd
 from mvmsr.cli.options import AutoResume, DataRoot
+from mvmsr.cli.train_setup import set_up
 
 
 def command(
@@ -35,32 +36,25 @@ def command(
     data_root: DataRoot = None,
 ) -> None:
     """Train a model from a YAML options file; Ctrl-C saves before exiting."""
-    import os
-
     from rich.console import Console
 
     from mvmsr.cli.errors import shown_as_messages
-    from mvmsr.cli.logs import log_to
     from mvmsr.config import OptionsError, load
     from mvmsr.config.nmd_options import is_nmd
 
-    console = Console(stderr=True)
-    log_to(console)
-    if data_root is not None:
-        os.environ["MVMSR_DATA_ROOT"] = data_root
+    console = set_up(data_root)
     with shown_as_messages(OptionsError):
         if is_nmd(opt):
             if verify_resume is not None:
                 raise typer.BadParameter("not for the training of a natural manifold discriminator", param_hint="K")
-            train_nmd.command(opt, overrides, auto_resume, dry_run, data_root)
+            train_nmd.train_from(opt, overrides, auto_resume, dry_run, console)
             return
         options = load(opt, overrides or ())
 
-    from mvmsr.cli.train_failures import FAILURES
+    from mvmsr.cli.train_failures import failures_told
     from mvmsr.engine.distributed_setup import is_first
-    from mvmsr.engine.stop import Stopped
 
-    with shown_as_messages(*FAILURES):
+    with failures_told(console):
         if dry_run:
             from mvmsr.engine.dry_run import dry_run as show
 
@@ -76,12 +70,7 @@ def command(
 
         from mvmsr.engine.loop import train
 
-        try:
-            folder = train(options, auto_resume, console)
-        except Stopped as stopped:
-            if is_first():
-                console.print(f"{stopped}. Continue with --auto-resume.")
-            raise typer.Exit(stopped.exit_status) from stopped
+        folder = train(options, auto_resume, console)
     if is_first():
         report = shlex.join(["mvmsr", "report", str(folder.root)])
         said = f"Run: {folder.root}\nWeights: {folder.weights}\nReport: {report}"

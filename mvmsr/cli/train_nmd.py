@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mvmsr.cli.options import AutoResume, DataRoot
+from mvmsr.cli.train_setup import set_up
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def command(
@@ -23,35 +27,28 @@ def command(
     data_root: DataRoot = None,
 ) -> None:
     """Train the discriminator that NaturalnessLoss uses; `mvmsr train` does the same with such a file."""
-    import os
+    train_from(opt, overrides, auto_resume, dry_run, set_up(data_root))
 
+
+def train_from(opt: Path, overrides: list[str] | None, auto_resume: bool, dry_run: bool, console: Console) -> None:
+    """The command, once it is set up."""
     from rich.console import Console
 
     from mvmsr.cli.errors import shown_as_messages
-    from mvmsr.cli.logs import log_to
     from mvmsr.config import OptionsError
     from mvmsr.config.nmd_options import load_nmd
 
-    console = Console(stderr=True)
-    log_to(console)
-    if data_root is not None:
-        os.environ["MVMSR_DATA_ROOT"] = data_root
     with shown_as_messages(OptionsError):
         options = load_nmd(opt, overrides or ())
 
-    from mvmsr.cli.train_failures import NMD_FAILURES
+    from mvmsr.cli.train_failures import failures_told
     from mvmsr.engine.nmd_training import train_nmd
-    from mvmsr.engine.stop import Stopped
 
-    with shown_as_messages(*NMD_FAILURES):
+    with failures_told(console):
         if dry_run:
             from mvmsr.engine.nmd_dry_run import nmd_dry_run
 
             nmd_dry_run(options, Console())
             return
-        try:
-            weights = train_nmd(options, auto_resume, console)
-        except Stopped as stopped:
-            console.print(f"{stopped}. Continue with --auto-resume.")
-            raise typer.Exit(stopped.exit_status) from stopped
+        weights = train_nmd(options, auto_resume, console)
     Console().print(f"Weights: {weights}", soft_wrap=True, markup=False)

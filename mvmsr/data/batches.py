@@ -99,6 +99,7 @@ class TrainBatches:
                 f"batch_size {batch_size} must be a multiple of world_size {world_size}, and rank {rank} below it"
             )
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
+        self.enlarge_ratio = enlarge_ratio
         self.epoch_length = len(dataset) * enlarge_ratio
         self._threads = threads
         self._share = batch_size // world_size

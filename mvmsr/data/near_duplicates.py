@@ -30,7 +30,7 @@ BSD100's that were cropped by a tenth none is below 0.63, and resized and compre
 class Fingerprints:
     """Of one picture.
 
-    Args:
+    Attributes:
         whole: (8, SIDE * SIDE) of its symmetries, float32; the first is the picture as it is.
         crops: (19, SIDE * SIDE) of the picture and its crops.
         digest: of its pixels.

@@ -45,7 +45,7 @@ Placement = tuple[torch.device, str, bool]
 class Experiment:
     """Everything that a run needs, built.
 
-    Args:
+    Attributes:
         modules: the networks themselves by name (for states and weights).
         networks: the same networks as Fabric runs them (precision, compilation).
         players: each trained network with its optimizer and objective.

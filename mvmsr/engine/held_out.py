@@ -140,7 +140,7 @@ def _embed(experiment: Experiment, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tens
 
 def _matching_share(experiment: Experiment, lq: Tensor, gt: Tensor) -> float | None:
     terms = experiment.players["generator"].terms
-    pixel = [t for t in terms if t.compares_pixels]
+    pixel = [t for t in terms if t.term.compares_pixels]
     matching = [t for t in terms if {"gt_embeddings", "sr_embeddings"} >= set(t.inputs)]
     if not pixel or not matching:
         return None

@@ -143,5 +143,5 @@ def embedding_health(experiment: Experiment, step: Step) -> Values:
     gt, sr = step.observed["gt_embeddings"], step.observed["sr_embeddings"]
     values, view = health(gt, sr), step.critic_view()
     for term in experiment.players["metric_net"].terms:
-        values |= term.health(gt, sr, view.positive_index, view.negative_index)
+        values |= term.term.health(gt, sr, view.positive_index, view.negative_index)
     return values

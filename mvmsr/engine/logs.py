@@ -66,8 +66,8 @@ class StatsLog:
 
     Args:
         folder: the run directory.
-        start: the iteration that the run begins or resumes at; later records, which the resumed run will write
-            again, are removed.
+        start: the iteration that the run begins or resumes at; later records, which the run will write again, are
+            removed, and no longer shown by TensorBoard.
         tensorboard: whether to write event files.
     """
 
@@ -81,7 +81,7 @@ class StatsLog:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
         """One record; it is with the system when this returns, unless the disk refuses."""

@@ -54,7 +54,7 @@ def chances(experiment: Experiment) -> dict[str, float]:
     """
     if experiment.iteration < max(YOUNG, experiment.options.train.match_after_iter):
         return {}
-    return {t.name: t.chance for t in experiment.players["metric_net"].terms if t.chance is not None}
+    return {t.name: t.term.chance for t in experiment.players["metric_net"].terms if t.term.chance is not None}
 
 
 def findings(

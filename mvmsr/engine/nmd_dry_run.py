@@ -6,10 +6,9 @@ from rich.console import Console
 
 from mvmsr.archs.param_count import count_parameters
 from mvmsr.config.nmd_options import NMDOptions
-from mvmsr.counting import counted
 from mvmsr.data.layouts import MissingDataError
 from mvmsr.data.paired_dataset import as_list, check_pictures
-from mvmsr.engine.nmd_run import build_discriminator
+from mvmsr.engine.nmd_run import build_discriminator, require_enough
 from mvmsr.engine.train_set import data_errors_named
 
 
@@ -40,7 +39,5 @@ def _missing_pictures(options: NMDOptions) -> str | None:
             count = check_pictures(as_list(spec.dataroot_gt), scale=options.scale, gt_size=spec.gt_size)
         except MissingDataError as error:
             return f"datasets.train: {error}"
-    if count <= spec.held_out:
-        message = f"{counted(count, 'image')}, of which {spec.held_out} are to be held out; hold out fewer"
-        raise options.error(("datasets", "train", "held_out"), message)
+    require_enough(options, count)
     return None

@@ -18,7 +18,7 @@ from mvmsr.data.batches import Batch, TrainBatches
 from mvmsr.data.paired_dataset import PairedImageDataset, as_list
 from mvmsr.data.textured_crops import TexturedCrops
 from mvmsr.engine.check import machine_problems
-from mvmsr.engine.checkpoint import CheckpointError, prune, save_checkpoint
+from mvmsr.engine.checkpoint import CheckpointError, CheckpointWriteError, prune, save_checkpoint
 from mvmsr.engine.distributed_setup import cluster, connect
 from mvmsr.engine.logs import RunningMeans, StatsLog
 from mvmsr.engine.misfit import misfit
@@ -39,7 +39,7 @@ _JUDGED = 16
 class NMDRun:
     """A discriminator in training.
 
-    Args:
+    Attributes:
         module: the network itself; `network` is the same as Fabric runs it.
         held_out: the crops that accuracies are taken on; the same ones always.
     """
@@ -66,8 +66,9 @@ def build_nmd(options: NMDOptions) -> NMDRun:
     """Network, optimizer and data of a run that begins.
 
     Raises:
-        OptionsError: a network, optimizer or device that does not exist; pictures that are missing or cannot be used.
-        SetupError: fewer pictures than are to be held out, or several processes.
+        OptionsError: a network, optimizer or device that does not exist; pictures that are missing, too few, or cannot
+            be used.
+        SetupError: several processes.
     """
     device, precision, channels_last, module, optimizer = build_discriminator(options)
     fabric, _ = connect(device, precision)
@@ -107,15 +108,24 @@ def build_discriminator(options: NMDOptions) -> tuple[torch.device, Precision, b
     return device, precision, channels_last, module, optimizer
 
 
+def require_enough(options: NMDOptions, pictures: int) -> None:
+    """That so many pictures leave some to train on.
+
+    Raises:
+        OptionsError: all of them are to be held out.
+    """
+    held_out = options.datasets.train.held_out
+    if pictures <= held_out:
+        message = f"{counted(pictures, 'image')}, of which {held_out} are to be held out; hold out fewer"
+        raise options.error(("datasets", "train", "held_out"), message)
+
+
 def _data(options: NMDOptions) -> tuple[TrainBatches, list[Batch]]:
     spec = options.datasets.train
     dataset = PairedImageDataset(
         as_list(spec.dataroot_gt), scale=options.scale, gt_size=spec.gt_size, cache_dir=spec.cache_dir
     )
-    if len(dataset) <= spec.held_out:
-        raise SetupError(
-            f"{counted(len(dataset), 'image')}, of which {spec.held_out} are to be held out; hold out fewer"
-        )
+    require_enough(options, len(dataset))
     held = {round((k + 0.5) * len(dataset) / spec.held_out - 0.5) for k in range(spec.held_out)}
     kept = [index for index in range(len(dataset)) if index not in held]
     parts = [TexturedCrops(dataset, part, spec.least_gradient, spec.least_variance) for part in (kept, sorted(held))]
@@ -127,12 +137,31 @@ def _data(options: NMDOptions) -> tuple[TrainBatches, list[Batch]]:
 
 
 def save(run: NMDRun, folder: RunDir, stats: StatsLog, means: RunningMeans) -> None:
-    """A checkpoint, and the discriminator to use.
+    """The discriminator to use, and a checkpoint; in this order, so that a checkpoint that is there has its weights.
 
     Raises:
         CheckpointWriteError: the disk refuses; earlier checkpoints are good.
     """
-    stats.sync()
+    try:
+        stats.sync()
+        save_weights(
+            weights_path(run.options),
+            run.module.state_dict(),
+            arch=run.options.network.type,
+            args=run.options.network.args,
+            scale=1,
+            extra={
+                "name": run.options.name,
+                "iterations": str(run.iteration),
+                "sigma": f"{run.curriculum.sigma:.6g}",
+                "alpha": f"{run.curriculum.alpha:.6g}",
+                "curriculum_finished": str(run.curriculum.finished).lower(),
+            },
+        )
+    except OSError as error:
+        raise CheckpointWriteError(
+            f"cannot save in {folder.root}: {error}; free some space or repair the folder, then --auto-resume"
+        ) from error
     state = {
         "iteration": run.iteration,
         "network": run.module.state_dict(),
@@ -143,20 +172,6 @@ def save(run: NMDRun, folder: RunDir, stats: StatsLog, means: RunningMeans) -> N
     }
     save_checkpoint(folder.checkpoints, run.iteration, state)
     prune(folder.checkpoints, run.iteration, run.options.logger.keep_last, set())
-    save_weights(
-        weights_path(run.options),
-        run.module.state_dict(),
-        arch=run.options.network.type,
-        args=run.options.network.args,
-        scale=1,
-        extra={
-            "name": run.options.name,
-            "iterations": str(run.iteration),
-            "sigma": f"{run.curriculum.sigma:.6g}",
-            "alpha": f"{run.curriculum.alpha:.6g}",
-            "curriculum_finished": str(run.curriculum.finished).lower(),
-        },
-    )
 
 
 def restore(run: NMDRun, means: RunningMeans, state: dict[str, Any]) -> None:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from mvmsr.atomic import write_whole
 from mvmsr.config.nmd_options import NMDOptions
-from mvmsr.config.yaml_source import write_yaml
 from mvmsr.counting import counted
 from mvmsr.data.batches import Batch
 from mvmsr.data.unnatural import blurry, noisy
-from mvmsr.engine.checkpoint import clear_leftovers, latest_checkpoint
+from mvmsr.engine.checkpoint import latest_checkpoint
 from mvmsr.engine.guard import NonFiniteLossError
 from mvmsr.engine.iteration import to_device
 from mvmsr.engine.logs import RunningMeans, StatsLog
 from mvmsr.engine.nmd_curriculum import observe
 from mvmsr.engine.nmd_run import NMDRun, build_nmd, restore, save, weights_path
 from mvmsr.engine.progress import TrainProgress
-from mvmsr.engine.run_dir import RunDir, as_plain, require_free_run_dir
-from mvmsr.engine.run_lock import locked
+from mvmsr.engine.run_dir import RunDir, open_run_dir, record_changes, require_free_run_dir
 from mvmsr.engine.stop import StopRequest, watch_signals
 from mvmsr.losses.naturalness import discrimination_loss
 
@@ -43,22 +40,21 @@ def train_nmd(options: NMDOptions, auto_resume: bool = False, console: Console |
         Stopped: SIGINT, SIGTERM or SIGHUP came; everything is saved.
     """
     console = console or Console()
-    with watch_signals() as stop:
-        folder = require_free_run_dir(options, auto_resume)
+    with watch_signals() as stop, ExitStack() as held:
+        require_free_run_dir(options, auto_resume)
         run = build_nmd(options)
-        folder.root.mkdir(parents=True, exist_ok=True)
-        with locked(folder.root):
-            write_whole(folder.root / "options.yml", write_yaml(as_plain(options)).encode())
-            clear_leftovers(folder.checkpoints)
-            means = RunningMeans()
-            if auto_resume and (found := latest_checkpoint(folder.checkpoints)):
-                restore(run, means, found[1])
-                log.info("Continuing from %s", found[0])
-            stats = StatsLog(folder.root, run.iteration, options.logger.use_tb_logger)
-            try:
-                _loop(run, folder, stats, means, console, stop)
-            finally:
-                stats.close()
+        folder = open_run_dir(options, auto_resume, held)
+        means = RunningMeans()
+        if auto_resume and (found := latest_checkpoint(folder.checkpoints)):
+            restore(run, means, found[1])
+            log.info("Continuing from %s", found[0])
+        if auto_resume and run.iteration < options.train.total_iter:
+            record_changes(folder, options)
+        stats = StatsLog(folder.root, run.iteration, options.logger.use_tb_logger)
+        try:
+            _loop(run, folder, stats, means, console, stop)
+        finally:
+            stats.close()
     return weights_path(options)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -30,38 +30,31 @@ class SharedTensors(Tensors, Protocol):
         ...
 
 
-def _no_health(*tensors: Tensor) -> dict[str, Tensor]:
-    return {}
-
-
 @dataclass(frozen=True)
 class WeightedTerm:
     """One term of one network's objective.
 
-    Args:
+    Attributes:
         name: the options key without `_opt`.
         weight: its factor.
         function: computes the unweighted scalar from the tensors named in `inputs`.
         inputs: names of the step's tensors.
-        splits: whether a batch's value is the mean of the values of its equal parts.
-        chance: the value that a network gets which has learned nothing, where that is known (`Term.chance`).
-        components: where the term is a weighted sum itself, what computes its parts from the same tensors, and their
-            weights; the parts are what is logged.
-        grows_with_batch: whether parts of a batch have smaller values than the whole (`Term.grows_with_batch`).
-        compares_pixels: whether it is a pixel term proper (`Term.compares_pixels`).
-        health: what else is logged of a metric network's term (`Term.health`).
+        term: what the function belongs to.
+        components: where the function is a weighted sum itself, what computes its parts from the same tensors, and
+            their weights; the parts are what is logged.
     """
 
     name: str
     weight: float
     function: Callable[..., Tensor]
     inputs: tuple[str, ...]
-    splits: bool = False
-    chance: float | None = None
-    compares_pixels: bool = False
+    term: Term = field(default_factory=Term)
     components: tuple[Callable[..., dict[str, Tensor]], dict[str, float]] | None = None
-    grows_with_batch: bool = False
-    health: Callable[..., dict[str, Tensor]] = _no_health
+
+    @property
+    def splits(self) -> bool:
+        """Whether a batch's value is the mean of the values of its equal parts."""
+        return self.term.is_mean_over_pictures and _PICTURES.issuperset(self.inputs)
 
     @property
     def uses_embeddings(self) -> bool:
@@ -75,25 +68,15 @@ def terms_by_network(terms: Mapping[str, Term]) -> dict[str, list[WeightedTerm]]
     for name, term in terms.items():
         for network, function in term.objectives().items():
             inputs = tuple(inspect.signature(function).parameters)
-            weighted = WeightedTerm(
-                name=name,
-                weight=term.weight_for(network),
-                function=function,
-                inputs=inputs,
-                splits=term.is_mean_over_pictures and _PICTURES.issuperset(inputs),
-                chance=term.chance,
-                compares_pixels=term.compares_pixels,
-                components=term.weighted_components() if network == term.objective else None,
-                grows_with_batch=term.grows_with_batch,
-                health=term.health,
-            )
+            components = term.weighted_components() if network == term.objective else None
+            weighted = WeightedTerm(name, term.weight_for(network), function, inputs, term, components)
             objectives.setdefault(network, []).append(weighted)
     return objectives
 
 
 def weaker_in_parts(terms: Iterable[WeightedTerm], parts: int) -> str | None:
     """A warning where gradient accumulation makes terms smaller than they are of a whole batch; else None."""
-    names = sorted({term.name for term in terms if term.grows_with_batch})
+    names = sorted({term.name for term in terms if term.term.grows_with_batch})
     if parts == 1 or not names:
         return None
     return (

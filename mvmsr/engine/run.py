@@ -32,7 +32,7 @@ class Detour:
 class Run:
     """The experiment, its folder, and what it writes.
 
-    Args:
+    Attributes:
         best: metric, value and iteration of the best validation so far.
         familiar: training batches that the metric network's statistics are measured on before it is judged.
         data: identity of the training pictures (`data_identity`); empty where nobody asked.

@@ -87,7 +87,9 @@ def require_free_run_dir(options: TrainOptions | NMDOptions, resume: bool) -> Ru
     return run
 
 
-def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = None, runs_as: str = "") -> RunDir:
+def open_run_dir(
+    options: TrainOptions | NMDOptions, resume: bool, held: ExitStack | None = None, runs_as: str = ""
+) -> RunDir:
     """The run's folder, made if need be, with `options.yml` in it; that of a run to be continued stays as it is.
 
     What processes that were killed left half done in it is cleared away.
@@ -124,7 +126,7 @@ def open_run_dir(options: TrainOptions, resume: bool, held: ExitStack | None = N
     return run
 
 
-def record_changes(run: RunDir, options: TrainOptions, runs_as: str = "") -> None:
+def record_changes(run: RunDir, options: TrainOptions | NMDOptions, runs_as: str = "") -> None:
     """`options.yml` of a continued run as it goes on, and a warning that names what differs from before.
 
     Only once nothing can refuse the run any more, and only if it goes on: else the record would be of a training that
@@ -150,7 +152,7 @@ def _is_record(path: Path) -> bool:
         return False
 
 
-def _write_options(run: RunDir, options: TrainOptions, runs_as: str) -> None:
+def _write_options(run: RunDir, options: TrainOptions | NMDOptions, runs_as: str) -> None:
     code = f"{__version__} ({commit})" if (commit := revision()) else __version__
     header = f"# mvmsr {code}; {shlex.join(sys.argv)}\n" + (f"# {runs_as}\n" if runs_as else "")
     write_whole(run.root / "options.yml", (header + write_yaml(as_plain(options))).encode())
@@ -166,7 +168,7 @@ def options_hash(options: TrainOptions) -> str:
     return hashlib.sha256(json.dumps(as_plain(options), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def warn_of_changes(path: Path, options: TrainOptions) -> None:
+def warn_of_changes(path: Path, options: TrainOptions | NMDOptions) -> None:
     """Say which options differ from those in the run's `options.yml`."""
     if not path.is_file():
         return

@@ -33,7 +33,7 @@ Check = Callable[[str, Values, Sequence[str], Optimizer], None]
 class Player:
     """A network with what it is trained on and by.
 
-    Args:
+    Attributes:
         name: generator, discriminator or metric_net.
         clip: `clip(network, optimizer) -> gradient norm` after unscaling, clipped where the options ask for it.
         schedule: the learning rates' factor.
@@ -110,7 +110,9 @@ def update_critic(
     parts = []
     with frozen(others):
         for step in steps:
-            total, values = evaluate_terms(player.terms, step.critic_view(), step.processes.size)
+            view = step.critic_view()
+            step.release()  # a generator that waits for its critics has left the graph of its pictures
+            total, values = evaluate_terms(player.terms, view, step.processes.size)
             backward(total / len(steps))
             parts.append(values)
     return _finish(player, parts, steps, check)

@@ -35,7 +35,7 @@ def held_out_patches(experiment: Experiment, validation: Validation | None) -> H
 
 def familiar_batches(batches: TrainBatches) -> list[Batch]:
     """The first batches of training, of about 256 pairs; of several processes those of all together."""
-    whole = TrainBatches(batches.dataset, batches.batch_size, batches.seed)
+    whole = TrainBatches(batches.dataset, batches.batch_size, batches.seed, batches.enlarge_ratio)
     return [whole.batch(k) for k in range(max(1, _FAMILIAR // batches.batch_size))]
 
 

@@ -29,7 +29,7 @@ _NOT_MADE_AGAIN = ("best", "data")
 class Verdict:
     """What was compared, and what differs.
 
-    Args:
+    Attributes:
         start, end: the checkpoint's iteration, and the last one that was made again.
         compared: with what, one phrase each.
         differences: the earliest first; empty where the resume is exact.

@@ -7,11 +7,13 @@ released code at https://github.com/dzld00/pytorch-manifold-matching
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from mvmsr.losses.choices import from_preset, one_of
 from mvmsr.losses.geometry import check_paired_embeddings
@@ -25,6 +27,11 @@ TripletPreset = Literal["paper", "official"]
 
 _COS_EPS = 1e-6
 """Norms below this count as this in the cosine, as in the released code."""
+
+_EVERY = slice(None)
+
+_AT_ONCE = 256
+"""The largest batch whose triplets are all in memory at once."""
 
 _PRESETS = {
     "paper": {"cos_reduce": "per_sample", "hinge": "relu"},
@@ -93,22 +100,59 @@ def all_triplet_margins(
     sr_embeddings: Tensor,
     margin: float = 1.0,
     direction_weight: float = 0.01,
+    anchors: slice = _EVERY,
 ) -> tuple[Tensor, Tensor]:
     """`triplet_margins` of every anchor with every other gt as positive and every sr as negative; (N, N - 1, N) each.
 
     Their mean is what `triplet_margins` gives on average over permutations that keep no index, without their variance.
+
+    Args:
+        anchors: the rows of gt that are anchors; with A of them the results are (A, N - 1, N).
 
     Raises:
         ValueError: embeddings of unequal shapes or a single row.
     """
     rows = _check_rows(gt_embeddings, sr_embeddings)
     index = torch.arange(rows, device=gt_embeddings.device)
-    others = (index[:, None] + index[1:]) % rows
-    to_positive = gt_embeddings[others] - gt_embeddings[:, None]  # N, N - 1, D
-    to_negative = sr_embeddings[None] - gt_embeddings[:, None]  # N, N, D
+    others = (index[anchors, None] + index[1:]) % rows
+    to_positive = gt_embeddings[others] - gt_embeddings[anchors, None]  # A, N - 1, D
+    to_negative = sr_embeddings[None] - gt_embeddings[anchors, None]  # A, N, D
     cosines = _directions(to_positive) @ _directions(to_negative).mT
     distance_positive, distance_negative = (d.square().sum(dim=2) for d in (to_positive, to_negative))
     return distance_positive[..., None] - distance_negative[:, None] + margin - direction_weight * cosines, cosines
+
+
+def mean_of_all_triplets(
+    measure: Callable[[Tensor, Tensor], Tensor],
+    gt_embeddings: Tensor,
+    sr_embeddings: Tensor,
+    margin: float = 1.0,
+    direction_weight: float = 0.01,
+) -> Tensor:
+    """The mean of `measure(margins, cosines)` over the triplets of `all_triplet_margins`; a scalar.
+
+    A batch of more than 256 takes about the memory of one of 256: anchors are taken in groups, and what a group's
+    gradient needs is computed again in the backward pass. The mean and its gradient differ by rounding only.
+
+    Args:
+        measure: of each triplet by itself; returns a tensor of the shape of its two.
+
+    Raises:
+        ValueError: embeddings of unequal shapes or a single row.
+    """
+    rows = _check_rows(gt_embeddings, sr_embeddings)
+
+    def values(anchors: slice) -> Tensor:
+        return measure(*all_triplet_margins(gt_embeddings, sr_embeddings, margin, direction_weight, anchors))
+
+    if rows <= _AT_ONCE:
+        return values(_EVERY).mean()
+    group = max(1, _AT_ONCE**3 // rows**2)
+    totals = [
+        checkpoint(lambda anchors: values(anchors).sum(), slice(k, k + group), use_reentrant=False)
+        for k in range(0, rows, group)
+    ]
+    return torch.stack(totals).sum() / (rows * (rows - 1) * rows)
 
 
 def _check_rows(gt_embeddings: Tensor, sr_embeddings: Tensor) -> int:
@@ -116,11 +160,6 @@ def _check_rows(gt_embeddings: Tensor, sr_embeddings: Tensor) -> int:
     if len(gt_embeddings) < 2:
         raise ValueError("expected a batch of at least 2 embeddings, got 1; an anchor needs another point as positive")
     return len(gt_embeddings)
-
-
-def _mean_hinge(margins: Tensor, hinge: Hinge) -> Tensor:
-    one_of("hinge", hinge, get_args(Hinge))
-    return (F.relu(margins) if hinge == "relu" else F.softplus(margins)).mean()
 
 
 @LOSSES.register()
@@ -189,13 +228,14 @@ class DirectedTripletLoss(Term):
     @property
     def chance(self) -> float:
         """The loss where all embeddings coincide: the hinge of the margin."""
-        return float(_mean_hinge(torch.tensor(self.margin), self.hinge))
+        return float(self._hinges(torch.tensor(self.margin)))
 
     def forward(
         self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
     ) -> Tensor:
         """The unweighted loss of embeddings (N, D) under two permutations (N,), or of all triplets; a scalar."""
-        return _mean_hinge(self._margins(gt_embeddings, sr_embeddings, positive_index, negative_index)[0], self.hinge)
+        tensors = gt_embeddings, sr_embeddings, positive_index, negative_index
+        return self._mean(lambda margins, _: self._hinges(margins), *tensors)
 
     @torch.no_grad()
     def health(
@@ -207,20 +247,25 @@ class DirectedTripletLoss(Term):
             Scalars on the embeddings' device: `cos`, the mean cosine in [-1, 1], and `active`, the share of triplets
             that violate the margin, in [0, 1]. At 0 a relu hinge gives the metric network no gradient at all.
         """
-        margins, cosines = self._margins(gt_embeddings, sr_embeddings, positive_index, negative_index)
-        return {"cos": cosines.mean(), "active": (margins > 0).to(margins.dtype).mean()}
+        tensors = gt_embeddings, sr_embeddings, positive_index, negative_index
+        return {
+            "cos": self._mean(lambda _, cosines: cosines, *tensors),
+            "active": self._mean(lambda margins, _: (margins > 0).to(margins.dtype), *tensors),
+        }
 
-    def _margins(
-        self, gt_embeddings: Tensor, sr_embeddings: Tensor, positive_index: Tensor, negative_index: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _hinges(self, margins: Tensor) -> Tensor:
+        return F.relu(margins) if self.hinge == "relu" else F.softplus(margins)
+
+    def _mean(
+        self,
+        measure: Callable[[Tensor, Tensor], Tensor],
+        gt_embeddings: Tensor,
+        sr_embeddings: Tensor,
+        positive_index: Tensor,
+        negative_index: Tensor,
+    ) -> Tensor:
+        """The mean of `measure(margins, cosines)` over the triplets."""
+        embeddings, weights = (gt_embeddings, sr_embeddings), (self.margin, self.direction_weight)
         if self.triplets == "all":
-            return all_triplet_margins(gt_embeddings, sr_embeddings, self.margin, self.direction_weight)
-        return triplet_margins(
-            gt_embeddings,
-            sr_embeddings,
-            positive_index,
-            negative_index,
-            self.margin,
-            self.direction_weight,
-            self.cos_reduce,
-        )
+            return mean_of_all_triplets(measure, *embeddings, *weights)
+        return measure(*triplet_margins(*embeddings, positive_index, negative_index, *weights, self.cos_reduce)).mean()

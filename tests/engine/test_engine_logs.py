@@ -125,6 +125,23 @@ def test_tensorboard_mirrors_and_forgets_what_is_taken_back(tmp_path: Path) -> N
     assert seen == [(1, 0.1), (2, 0.2), (3, 2.3), (4, 2.4)]
 
 
+@pytest.mark.parametrize("start", [0, 2])
+def test_tensorboard_shows_what_the_records_hold(start: int, tmp_path: Path) -> None:
+    """Also where the run begins again at its beginning, for want of a checkpoint."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for begin, value in ((0, 1.0), (start, 2.0)):
+        log = StatsLog(tmp_path, begin, tensorboard=True)
+        for iteration in range(begin + 1, 5 - int(value)):
+            log.write(iteration, {"loss_g/pixel": value})
+        log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    records = [(record["iter"], record["loss_g/pixel"]) for record in read_stats(tmp_path / "stats.jsonl")]
+    assert [(e.step, e.value) for e in events.Scalars("loss_g/pixel")] == records
+
+
 @pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float64), ("cuda", torch.float64), ("mps", torch.float32)])
 def test_sums_are_as_exact_as_the_device_allows(device: str, dtype: torch.dtype) -> None:
     assert logs._widest(torch.device(device)) == dtype

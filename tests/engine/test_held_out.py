@@ -100,6 +100,13 @@ def test_familiar_batches_set_the_statistics_and_leave_no_trace(tmp_path: Path, 
         torch.testing.assert_close(sr_embeddings, metric_net(generator(patches.lq / 255.0)), rtol=1e-3, atol=1e-4)
 
 
+def test_familiar_batches_are_those_of_training(tmp_path: Path, pictures: Path) -> None:
+    batches = build_batches(tiny_options(tmp_path, pictures, "GM", {"datasets.train.dataset_enlarge_ratio": 3}))
+    for number, familiar in enumerate(familiar_batches(batches)[:8]):
+        assert familiar.names == batches.batch(number).names
+        assert torch.equal(familiar.gt, batches.batch(number).gt)
+
+
 def test_the_matching_share_grows_with_the_weights(tmp_path: Path, pictures: Path) -> None:
     shares = []
     for factor in (1, 10):

@@ -15,10 +15,10 @@ from mvmsr.cli import app
 from mvmsr.config import OptionsError
 from mvmsr.config.nmd_options import NMDCurriculum, load_nmd
 from mvmsr.engine import nmd_training
+from mvmsr.engine.checkpoint import CheckpointError, CheckpointWriteError
 from mvmsr.engine.nmd_curriculum import begin, observe
 from mvmsr.engine.nmd_run import build_nmd
 from mvmsr.engine.nmd_training import accuracies, nmd_loss, train_nmd
-from mvmsr.engine.rehearsal import SetupError
 from mvmsr.engine.run_lock import locked
 from mvmsr.inference.weights import load_state, read_info
 
@@ -133,6 +133,21 @@ def test_a_resumed_run_is_the_uninterrupted_one(options_file: Path, tmp_path: Pa
     assert differences(final_state(tmp_path / "whole"), final_state(tmp_path / "halves")) == []
 
 
+def test_options_of_a_run_that_cannot_go_on_leave_the_record_as_it_is(options_file: Path, tmp_path: Path) -> None:
+    train_nmd(load_nmd(options_file, ["train.total_iter=3"]), console=QUIET)
+    record = (tmp_path / "nmd" / "options.yml").read_bytes()
+    with pytest.raises(CheckpointError, match="does not fit the options' discriminator"):
+        train_nmd(load_nmd(options_file, ["network.num_feat=8"]), auto_resume=True, console=QUIET)
+    assert (tmp_path / "nmd" / "options.yml").read_bytes() == record
+
+
+def test_a_change_of_options_is_told(options_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train_nmd(load_nmd(options_file, ["train.total_iter=3"]), console=QUIET)
+    train_nmd(load_nmd(options_file), auto_resume=True, console=QUIET)
+    assert "train.total_iter: 3 -> 6" in caplog.text
+    assert "total_iter: 6" in (tmp_path / "nmd" / "options.yml").read_text()
+
+
 def test_the_weights_say_what_they_are(options_file: Path, tmp_path: Path) -> None:
     path = train_nmd(load_nmd(options_file), console=QUIET)
     assert path == tmp_path / "nmd" / "weights" / "nmd.safetensors"
@@ -140,6 +155,22 @@ def test_the_weights_say_what_they_are(options_file: Path, tmp_path: Path) -> No
     assert (info.arch, info.args["num_feat"], info.extra["iterations"]) == ("NMD", 4, "6")
     assert float(info.extra["sigma"]) <= 0.1
     assert "features.0.weight" in load_state(path)
+
+
+def test_a_run_that_dies_while_saving_its_weights_makes_them_again(
+    options_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_nmd(load_nmd(options_file, ["train.total_iter=3"]), console=QUIET)
+
+    def refuse(*args: object, **others: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mvmsr.engine.nmd_run.save_weights", refuse)
+        with pytest.raises(CheckpointWriteError, match="no space left"):
+            train_nmd(load_nmd(options_file), auto_resume=True, console=QUIET)
+    path = train_nmd(load_nmd(options_file), auto_resume=True, console=QUIET)
+    assert read_info(path).extra["iterations"] == "6"
 
 
 def test_a_finished_curriculum_ends_the_run(options_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +197,7 @@ def test_mistakes_are_refused(options_file: Path, change: str, message: str) -> 
 
 
 def test_too_few_pictures_are_refused(options_file: Path) -> None:
-    with pytest.raises(SetupError, match="6 images, of which 6 are to be held out"):
+    with pytest.raises(OptionsError, match="held_out: 6 images, of which 6 are to be held out"):
         build_nmd(load_nmd(options_file, ["datasets.train.held_out=6"]))
 
 

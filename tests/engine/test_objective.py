@@ -62,9 +62,9 @@ def test_health_is_that_of_the_term_and_nothing_where_it_has_none() -> None:
     triplet, pair = DirectedTripletLoss(), PairLoss()
     objectives = terms_by_network({"triplet": triplet, "pair": pair})
     points, index = torch.eye(3), torch.tensor([1, 2, 0])
-    found = objectives["metric_net"][0].health(points, 2 * points, index, index)
+    found = objectives["metric_net"][0].term.health(points, 2 * points, index, index)
     assert found == triplet.health(points, 2 * points, index, index) != {}
-    assert objectives["generator"][0].health(points, 2 * points, index, index) == {}
+    assert objectives["generator"][0].term.health(points, 2 * points, index, index) == {}
 
 
 @pytest.mark.parametrize(

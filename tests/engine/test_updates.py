@@ -389,6 +389,21 @@ def test_health_of_the_embeddings(make: Make) -> None:
     assert embedding_health(make("GD"), step) == {}
 
 
+def test_pictures_that_the_generator_does_not_learn_from_keep_no_graph(make: Make) -> None:
+    """Those of an iteration in which it waits: of several parts no two graphs are in memory at once."""
+    experiment = make("GDM", {"train.net_d_init_iters": 3})
+    steps = [_step(experiment, random_images(seed=seed), part=seed) for seed in range(2)]
+    with_graph = []
+
+    def backward(total: Tensor) -> None:
+        total.backward()
+        with_graph.append(sum(step.__dict__["sr"].requires_grad for step in steps if "sr" in step.__dict__))
+
+    for name in ("discriminator", "metric_net"):
+        update_critic(experiment.players[name], [], steps, backward, partial(experiment.guard.check, 1))
+    assert with_graph == [0, 0, 0, 0]
+
+
 def test_weights_of_a_term_in_two_objectives(make: Make) -> None:
     players = make("GD", {"train.gan_opt.loss_weight": 0.25}).players
     weights = {name: {t.name: t.weight for t in player.terms} for name, player in players.items()}

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mvmsr.losses.triplet import (
     DirectedTripletLoss,
@@ -350,6 +352,54 @@ def test_gradients_of_all_triplets() -> None:
     term, rows = DirectedTripletLoss(direction_weight=0.5, hinge="softplus", triplets="all"), torch.arange(3)
     leaves = [e.requires_grad_() for e in (gt, sr)]
     assert torch.autograd.gradcheck(lambda a, b: term(a, b, rows, rows), leaves)
+
+
+@pytest.mark.parametrize("hinge", ["relu", "softplus"])
+@pytest.mark.parametrize("at_once", [2, 5, 6])
+def test_large_batches_in_groups_of_anchors(hinge: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of 1 anchor, and of 2 with one left over; the value and the gradients are those of the loop."""
+    gt, sr, positive, negative = batch(rows=7)
+    leaves = [e.requires_grad_() for e in (gt, sr)]
+    term = DirectedTripletLoss(margin=0.6, direction_weight=0.3, hinge=hinge, triplets="all")
+    signs = term.health(gt, sr, positive, negative)
+    monkeypatch.setattr("mvmsr.losses.triplet._AT_ONCE", at_once)
+    found = term(gt, sr, positive, negative)
+
+    hinges = []
+    for a, p, n in itertools.product(range(7), repeat=3):
+        if a != p:
+            to_p, to_n = gt[p] - gt[a], sr[n] - gt[a]
+            cosine = torch.cosine_similarity(to_n, to_p, dim=0)
+            value = to_p.square().sum() - to_n.square().sum() + 0.6 - 0.3 * cosine
+            hinges.append(value.relu() if hinge == "relu" else torch.nn.functional.softplus(value))
+    expected = torch.stack(hinges).mean()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, leaves), torch.autograd.grad(expected, leaves))
+    torch.testing.assert_close(term.health(gt, sr, positive, negative), signs)
+
+
+def test_large_batches_take_no_more_memory_than_ordinary_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither does a pass make a larger tensor than a batch of 16 would, nor is one kept for the backward pass."""
+    monkeypatch.setattr("mvmsr.losses.triplet._AT_ONCE", 16)
+    made, kept = [], []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            made.extend(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor))
+            return out
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    gt, sr, positive, negative = (t.requires_grad_(t.is_floating_point()) for t in batch(rows=48))
+    with Watch():
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = DirectedTripletLoss(triplets="all")(gt, sr, positive, negative)
+        loss.backward()
+    assert 0 < max(made) <= 16**3
+    assert sum(kept) < 16**3
 
 
 def test_all_triplets_of_equal_pictures_have_no_direction_and_finite_gradients() -> None:
