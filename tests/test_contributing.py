@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import io
+import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +83,33 @@ def test_the_example_passes_its_own_test(name: str, examples: dict[str, ModuleTy
             test(tmp_path / str(number))
         else:
             test()
+
+
+@pytest.mark.slow
+def test_the_tests_of_everything_registered_take_them(tmp_path: Path) -> None:
+    """With files and lines where the text puts them, in a copy."""
+    for part in ("mvmsr", "tests"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name, code in FILES.items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    for file, line in re.findall(r"^The line in `(.+?)`:\s`(.+?)`", TEXT, re.MULTILINE):
+        with (tmp_path / file).open("a", encoding="utf-8") as package:
+            package.write(f"{line}\n")
+    (tiny,) = re.findall(r"`(\"ESPCN\": .+?,)`", TEXT)
+    tiny_archs = tmp_path / "tests" / "tiny_archs.py"
+    start = "GENERATORS: Arguments = {\n"
+    tiny_archs.write_text(tiny_archs.read_text("utf-8").replace(start, f"{start}    {tiny}\n"), encoding="utf-8")
+    tests = ("archs/test_all_archs.py", "inference/test_tiled_archs.py", "losses/test_losses_registry.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-k", "ESPCN or GradientLoss or registered", *(f"tests/{t}" for t in tests)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_run_uses_them_all(examples: dict[str, ModuleType], tmp_path: Path) -> None:

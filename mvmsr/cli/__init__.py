@@ -24,7 +24,7 @@ from mvmsr.cli import (
     web,
 )
 from mvmsr.cli.openmp import sleep_soon
-from mvmsr.cli.several_values import SeveralOverrides
+from mvmsr.cli.several_values import SeveralValues
 
 app = typer.Typer(
     name="mvmsr",
@@ -33,11 +33,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-app.command("train", cls=SeveralOverrides)(train.command)
-app.command("train-nmd", cls=SeveralOverrides)(train_nmd.command)
-app.command("test", cls=test.SeveralValues)(test.command)
+app.command("train", cls=SeveralValues)(train.command)
+app.command("train-nmd", cls=SeveralValues)(train_nmd.command)
+app.command("test", cls=SeveralValues)(test.command)
 app.command("compare")(compare.command)
-app.command("explain-gap", cls=explain_gap.SeveralTargets)(explain_gap.command)
+app.command("explain-gap", cls=SeveralValues)(explain_gap.command)
 app.command("upscale")(upscale.command)
 app.command("web")(web.command)
 app.add_typer(datasets.app, name="datasets")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from mvmsr.cli.options import Device, Precision
-from mvmsr.cli.several_values import spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,14 +19,6 @@ if TYPE_CHECKING:
 
 NARROW = 120
 """Characters of a line below which a figure and its difference stand below one another."""
-
-
-class SeveralTargets(TyperCommand):
-    """A command whose `--target` takes `--target psnr=26.00 ssim=0.7027`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse after spreading the targets."""
-        return super().parse_args(ctx, spread(args, ("--target",)))
 
 
 def command(

@@ -30,9 +30,10 @@ def spread(args: Sequence[str], several: Sequence[str]) -> list[str]:
     return result
 
 
-class SeveralOverrides(TyperCommand):
-    """A command whose `--set` takes several assignments."""
+class SeveralValues(TyperCommand):
+    """A command whose list options take several values after one flag."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse after spreading the assignments."""
-        return super().parse_args(ctx, spread(args, ("--set",)))
+        """Parse after spreading the lists."""
+        lists = [flag for option in self.params if getattr(option, "multiple", False) for flag in option.opts]
+        return super().parse_args(ctx, spread(args, lists))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from mvmsr.cli.several_values import spread
 from mvmsr.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -17,16 +15,6 @@ if TYPE_CHECKING:
 
     from mvmsr.benchmark.plan import Plan
     from mvmsr.benchmark.results import Results
-
-SEVERAL = ("--method", "--set-names", "--metrics")
-
-
-class SeveralValues(TyperCommand):
-    """A command whose list options take `--metrics psnr ssim` beside `--metrics psnr --metrics ssim`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse after spreading the lists."""
-        return super().parse_args(ctx, spread(args, SEVERAL))
 
 
 @stoppable()

@@ -13,8 +13,8 @@ from mvmsr.benchmark.plan import Plan, PlanError, load_plan, make_plan
 from mvmsr.benchmark.results import read_results
 from mvmsr.benchmark.run import run_benchmark
 from mvmsr.benchmark.writable import check_folder
-from mvmsr.cli.several_values import spread
-from mvmsr.cli.test import SEVERAL, SeveralValues, command
+from mvmsr.cli.several_values import SeveralValues, spread
+from mvmsr.cli.test import command
 from mvmsr.data.image_io import read_rgb, write_rgb
 from mvmsr.data.imresize import imresize
 from mvmsr.metrics import metric_names
@@ -208,7 +208,7 @@ def test_the_shipped_options_file_is_valid() -> None:
     ],
 )
 def test_spread(given: list[str], expected: list[str]) -> None:
-    assert spread(given, SEVERAL) == expected
+    assert spread(given, ["--method", "--set-names", "--metrics"]) == expected
 
 
 def test_stray_words_are_refused(data_root: Path) -> None:

@@ -43,9 +43,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         *({"gan_type": "relativistic", "relativistic_reduction": how} for how in ("sum", "mean")),
     ),
     "PerceptualLoss": tuple({"criterion": how, "style_weight": 0.5} for how in ("l1", "l2", "fro")),
-    "NaturalnessLoss": ({},),
 }
-"""Options of every registered loss that choose different formulas."""
+"""Options that choose different formulas; a registered loss that is not here is tried as it is by default."""
 
 
 class _Features(nn.Module):
@@ -133,7 +132,7 @@ def of_terms(folder: Path, pictures: Path) -> dict[str, dict[str, Any]]:
     """Every registered loss with every formula it has, beside the losses that each network needs."""
     makers: dict[str, Callable[[], Term]] = {"WholeBatch": WholeBatch}
     for name in LOSSES.names():
-        for k, options in enumerate(VARIANTS[name]):
+        for k, options in enumerate(VARIANTS.get(name, ({},))):
             makers[f"{name} {k}"] = lambda name=name, options=options: make_term(name, options)
     found = {}
     for update in UPDATES:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from mvmsr.benchmark.results import Results, write_results
 from mvmsr.benchmark.statistics import add_statistics
 from mvmsr.cli import report
-from mvmsr.cli.test import SeveralValues
+from mvmsr.cli.several_values import SeveralValues
 from mvmsr.cli.test import command as test_command
 from mvmsr.data.image_io import read_rgb
 from mvmsr.report import ReportError, is_benchmark, write_benchmark_report
