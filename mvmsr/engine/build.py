@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -106,11 +107,12 @@ class Experiment:
             self.whole = None
 
 
-def build(options: TrainOptions, pretrained: bool = True) -> Experiment:
+def build(options: TrainOptions, continued: Path | None = None) -> Experiment:
     """Build everything but the data, from options that `check` has passed.
 
     Args:
-        pretrained: whether to load the weights that `path.pretrain_network_*` names.
+        continued: the folder of a run whose checkpoint will replace all weights; the files that the networks started
+            from are not needed then.
 
     Raises:
         OptionsError: an argument that a constructor refuses, or weights that do not fit.
@@ -127,8 +129,9 @@ def build(options: TrainOptions, pretrained: bool = True) -> Experiment:
         device = fabric.device
 
     torch.manual_seed(options.manual_seed)
-    modules = {name: build_network(options, key) for key, name in NETWORKS.items() if getattr(options, key) is not None}
-    if pretrained:
+    used = {key: name for key, name in NETWORKS.items() if getattr(options, key) is not None}
+    modules = {name: build_network(options, key, continued) for key, name in used.items()}
+    if continued is None:
         load_pretrained(options, modules)
     placement = (device, precision, channels_last)
     terms = {name: _term(options, name, spec, placement) for name, spec in options.train.terms.items()}
@@ -143,8 +146,7 @@ def build(options: TrainOptions, pretrained: bool = True) -> Experiment:
     objectives = terms_by_network(terms)
     players = {
         name: _player(options, key, fabric, modules[name], placement, objectives[name], sharding)
-        for key, name in NETWORKS.items()
-        if name in modules
+        for key, name in used.items()
     }
     if processes.rank > 0:
         # What a network draws in training (dropout) should differ between the parts of a batch.

@@ -29,6 +29,11 @@ _BUCKET_ELEMENTS = 2**23
 """Gradients travel in pieces of about this size, one being copied while another is under way."""
 
 
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether this process holds a piece of it only."""
+    return hasattr(tensor, "to_local")  # a DTensor; to import that class takes a third of a second
+
+
 class _Gather(Function):
     """All processes' rows; backward, this process's part of the gradient (see `mvmsr.engine.distributed`)."""
 
@@ -85,7 +90,7 @@ class SeveralProcesses(Processes):
     def exchange(self, parameters: Sequence[nn.Parameter], values: dict[str, Tensor]) -> dict[str, Tensor]:
         """See `Processes.exchange`."""
         # Those of a sharded network are sums already (see `mvmsr.engine.sharding`).
-        gradients = [p.grad for p in parameters if p.grad is not None and not hasattr(p, "to_local")]
+        gradients = [p.grad for p in parameters if p.grad is not None and not is_sharded(p)]
         shares = torch.stack([value.detach().double() / self.size for value in values.values()])
         under_way = []
         for bucket in [*_buckets(gradients), [shares]]:
@@ -113,7 +118,7 @@ class SeveralProcesses(Processes):
 
     def whole(self, tensor: Tensor) -> Tensor:
         """All of a tensor of which each process holds a piece (a `DTensor`); any other tensor as it is."""
-        return self._do(tensor.full_tensor) if hasattr(tensor, "full_tensor") else tensor
+        return self._do(tensor.full_tensor) if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
     def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
         """See `Processes.copy_from_first`."""

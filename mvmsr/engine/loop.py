@@ -91,7 +91,8 @@ def _prepare(options: TrainOptions, auto_resume: bool) -> tuple[Experiment, Vali
         folder = require_free_run_dir(options, auto_resume)
         validation = _validation(options)
         # What a checkpoint will replace need not be there any more.
-        experiment = build(options, pretrained=not (auto_resume and list_checkpoints(folder.checkpoints)))
+        continued = auto_resume and bool(list_checkpoints(folder.checkpoints))
+        experiment = build(options, folder.root if continued else None)
     terms = [term for player in experiment.players.values() for term in player.terms]
     if text := weaker_in_parts(terms, options.train.accumulate):
         log.warning("%s", text)

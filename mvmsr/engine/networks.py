@@ -22,16 +22,22 @@ NETWORKS = {"network_g": "generator", "network_d": "discriminator", "network_m":
 """Options keys of the networks, and what each network is called in code and logs."""
 
 
-def build_network(options: TrainOptions, key: str) -> nn.Module:
+def build_network(options: TrainOptions, key: str, continued: Path | None = None) -> nn.Module:
     """The network of an options key, with its first weights.
+
+    Args:
+        continued: the folder of a run whose checkpoint will replace the weights; those that it saved tell the network
+            where the file of a `spandrel` network is gone.
 
     Raises:
         OptionsError: its constructor fails, or it has another scale than the options.
     """
     spec: Component = getattr(options, key)
-    constructor = ARCHS.get(spec.type)
+    constructor, args = ARCHS.get(spec.type), network_args(options, key)
+    if spec.type == "spandrel" and continued is not None:
+        args = _with_file(args, continued)
     try:
-        network = constructor(**network_args(options, key))
+        network = constructor(**args)
     except ValueError as error:
         raise options.error((key,), str(error)) from error
     except Exception as error:  # constructors check little of what they are given
@@ -48,6 +54,18 @@ def network_args(options: TrainOptions, key: str) -> dict[str, Any]:
     spec: Component = getattr(options, key)
     takes_upscale = "upscale" in inspect.signature(ARCHS.get(spec.type)).parameters
     return {**({"upscale": options.scale} if takes_upscale else {}), **spec.args}
+
+
+def _with_file(args: dict[str, Any], run: Path) -> dict[str, Any]:
+    """Arguments of a `spandrel` network that name the run's own weights where the file that it began from is gone."""
+    if Path(args["path"]).is_file():
+        return args
+    try:
+        weights = find_weights(run.absolute())  # else a run may have the name of a built-in model
+    except WeightsError:
+        return args
+    log.info("%s is gone; the network is recognised from %s", args["path"], weights)
+    return {**args, "path": str(weights)}
 
 
 def load_pretrained(options: TrainOptions, modules: dict[str, nn.Module]) -> None:

@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 from mvmsr.config import Problem, TrainOptions
 from mvmsr.engine.arguments import accepted_arguments
 from mvmsr.engine.contiguous_step import with_contiguous_steps
+from mvmsr.engine.distributed_group import is_sharded
 from mvmsr.engine.schedule import SCHEDULES, Schedule, constant, never_reached, warm_up
-from mvmsr.engine.sharding import is_sharded
 
 # Optimizers that have a fused step, and where.
 _FUSED, _FUSED_ON = ("Adam", "AdamW", "SGD"), ("cuda", "cpu")

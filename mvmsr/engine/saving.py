@@ -19,11 +19,11 @@ from mvmsr.engine.checkpoint import (
     save_checkpoint,
 )
 from mvmsr.engine.distributed import fingerprint
+from mvmsr.engine.distributed_group import is_sharded
 from mvmsr.engine.finite_state import require_finite_state
 from mvmsr.engine.networks import network_args
 from mvmsr.engine.run import Run
 from mvmsr.engine.run_dir import options_hash
-from mvmsr.engine.sharding import is_sharded
 from mvmsr.engine.state import collect_state
 from mvmsr.engine.stop import StopRequest
 from mvmsr.inference.weights import save_weights

@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mvmsr.engine.distributed_group import SeveralProcesses
-from mvmsr.engine.sharding import is_sharded
+from mvmsr.engine.distributed_group import SeveralProcesses, is_sharded
 
 
 def whole_state(state: Any, processes: SeveralProcesses) -> Any:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mvmsr.engine.distributed_group import SeveralProcesses
+from mvmsr.engine.distributed_group import SeveralProcesses, is_sharded
 
 TESTED_VERSION = "2.14.1"
 ELEMENTWISE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop", "SGD")
@@ -63,11 +63,6 @@ def obstacle(compiles: bool, precision: str, optimizer: str) -> tuple[tuple[str,
             f"train.shard_generator use one of {', '.join(ELEMENTWISE)}"
         )
     return None
-
-
-def is_sharded(tensor: Tensor) -> bool:
-    """Whether this process holds a piece of it only."""
-    return hasattr(tensor, "to_local")  # a DTensor; to import that class takes a third of a second
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -143,7 +143,7 @@ def choose_span(checkpoints: list[int], logged: int, steps: int, total: int) -> 
 
 def _replay(options: TrainOptions, path: Path, end: int, keep: Iterable[int]) -> _Replay:
     state = load_checkpoint(path)  # anew each time: optimizers go on in the very tensors that they are given
-    experiment, means = build(options), RunningMeans()
+    experiment, means = build(options, run_dir_of(options).root), RunningMeans()
     best, detour = take_up(experiment, means, path, state)
     parts, start, total = options.train.accumulate, experiment.iteration, options.train.total_iter
     batches = build_batches(options)

@@ -60,13 +60,32 @@ def auto_tile(
     side = int(((slope**2 + 4 * area * remainder) ** 0.5 - slope) / (2 * area)) if remainder > 0 else 0
     if limit is not None and side < max(MIN_TILE, multiple):
         needed = area * (MIN_TILE + 2 * margin) ** 2 + MIN_TILE * rows
-        gone = mebibytes(limit - budget)
-        raise MemoryError(
-            f"the smallest tiles of this network need about {mebibytes(needed)} more and "
-            f"{gone} are taken or kept free, but only {mebibytes(limit)} are allowed; raise the limit"
-        )
+        raise _beyond(limit, "the smallest tiles of this network need", needed, limit - budget)
     largest = MAX_TILE.get(device.type, _MAX_TILE_ELSEWHERE)
     return round_down(min(max(side, MIN_TILE if limit is not None else 2 * MIN_TILE), largest), multiple)
+
+
+def require_room(what: str, needed: int, limit: int) -> None:
+    """Refuses work in the host's memory that would take the process beyond a limit.
+
+    Args:
+        what: subject and verb of the error, such as `bicubic rows need`.
+        needed: bytes that the work takes.
+        limit: bytes that all of the process may take.
+
+    Raises:
+        MemoryError: it would.
+    """
+    taken = limit // _SLACK + used_memory(torch.device("cpu"))
+    if taken + needed > limit:
+        raise _beyond(limit, what, needed, taken)
+
+
+def _beyond(limit: int, what: str, needed: int, taken: int) -> MemoryError:
+    return MemoryError(
+        f"{what} about {mebibytes(needed)} more and {mebibytes(taken)} are taken or kept free, but only "
+        f"{mebibytes(limit)} are allowed; raise the limit"
+    )
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -19,7 +19,7 @@ from mvmsr.data.image_io import ImageError, Picture, read_picture, write_picture
 from mvmsr.inference.ensemble import self_ensemble
 from mvmsr.inference.failures import network_failures
 from mvmsr.inference.in_memory import array_of_picture, image_of_picture, picture_of_array, picture_of_image
-from mvmsr.inference.memory import MIN_TILE, auto_tile, is_out_of_memory, mebibytes, release_memory
+from mvmsr.inference.memory import MIN_TILE, auto_tile, is_out_of_memory, mebibytes, release_memory, require_room
 from mvmsr.inference.receptive_field import Margins, bytes_per_pixel, measure_margins
 from mvmsr.inference.resizing import Rows, cut, low_strips, resize_strips
 from mvmsr.inference.restorer import Restorer, load_restorer
@@ -36,7 +36,7 @@ _LONGEST = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".avif": 65535}
 _BYTES_AS_A_WHOLE = 3 + 4 + 2  # ours, Pillow's and the encoder's, for a pixel
 _LUMA = (0.299, 0.587, 0.114)
 _DEFAULT_SCALE = 4
-_BICUBIC_ROWS = 256
+_BICUBIC_ROWS, _BICUBIC_ROWS_OUT = 256, 64
 _MEASURING = "the network cannot be measured for tiles, as it fails on some sizes (`--tile 0` takes images whole)"
 
 OnPixels = Callable[[int], object]
@@ -234,6 +234,9 @@ class Upscaler:
         self, lq: Tensor, peak: float, size: tuple[int, int], on_pixels: OnPixels | None
     ) -> Iterator[np.ndarray]:
         height, width = lq.shape[-2:]
+        if self.max_memory is not None:
+            rows = 3 * _BICUBIC_ROWS + 5 * _BICUBIC_ROWS_OUT * max(self.outscale, 1)  # measured: so many are alive
+            require_room("the rows of a bicubic enlargement need", int(rows * width * 4 * 3), self.max_memory)
 
         def strips() -> Iterator[np.ndarray]:
             for start in range(0, height, _BICUBIC_ROWS):

@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from rich.console import Console
 from tiny_runs import tiny_options
 from torch import Tensor, nn
 
 from mvmsr.cli.upscale import Job, run
+from mvmsr.config import OptionsError, TrainOptions
 from mvmsr.data.image_io import write_rgb
 from mvmsr.engine.checkpoint import list_checkpoints
 from mvmsr.engine.loop import train
 from mvmsr.engine.validate import Validation
+from mvmsr.engine.verify_resume import verify_resume
 from mvmsr.inference.export import export
 from mvmsr.inference.restorer import Restorer
 from mvmsr.inference.upscaler import Upscaler
-from mvmsr.inference.weights import find_weights, load_generator, save_weights
+from mvmsr.inference.weights import find_weights, load_generator, load_state, save_weights
 from mvmsr.registry import ARCHS, RegistryError
 
 RGB = {"num_in_ch": 3, "num_out_ch": 3}
@@ -199,6 +202,30 @@ def test_a_network_trained_on_from_another_tools_file_is_exported_without_that_f
     lq = torch.rand(1, 3, 5, 7)
     with torch.no_grad():
         assert torch.equal(again(lq), module(lq))
+
+
+def test_such_a_training_goes_on_without_that_file(pictures: Path, tmp_path: Path, console: Console) -> None:
+    pytest.importorskip("spandrel")
+    _network_g("RRDBNet")
+    started_from = tmp_path / "esrgan.pth"
+    torch.save(ARCHS.get("RRDBNet")(**{**SMALL["RRDBNet"], "scale": 4}).state_dict(), started_from)
+    changes = {"network_g": {"type": "spandrel", "path": str(started_from)}}
+
+    def options(name: str, total: int) -> TrainOptions:
+        return tiny_options(tmp_path, pictures, changes={**changes, "name": name, "train.total_iter": total})
+
+    for name in ("with", "without"):
+        train(options(name, 1), console=console)
+    expected = load_state(find_weights(train(options("with", 2), auto_resume=True, console=console).root))
+    started_from.unlink()
+    run_dir = train(options("without", 2), auto_resume=True, console=console)
+    state = load_state(find_weights(run_dir.root))
+    assert all(torch.equal(value, state[entry]) for entry, value in expected.items())
+    assert yaml.safe_load((run_dir.root / "options.yml").read_text())["network_g"]["path"] == str(started_from)
+    assert verify_resume(options("without", 2), 1).is_exact
+
+    with pytest.raises(OptionsError, match=r"no weights file at .*esrgan\.pth"):
+        train(options("new", 1), console=console)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")

@@ -21,13 +21,14 @@ from mvmsr.config import OptionsError
 from mvmsr.data.image_io import read_rgb
 from mvmsr.engine.build import Experiment, build
 from mvmsr.engine.checkpoint import checkpoint_dir
+from mvmsr.engine.distributed_group import is_sharded
 from mvmsr.engine.finite_state import non_finite_state
 from mvmsr.engine.guard import FiniteGuard, NonFiniteLossError
 from mvmsr.engine.iteration import run_iteration
 from mvmsr.engine.logs import RunningMeans
 from mvmsr.engine.loop import train
 from mvmsr.engine.run import Detour
-from mvmsr.engine.sharding import ELEMENTWISE, blocks, is_sharded, local, obstacle
+from mvmsr.engine.sharding import ELEMENTWISE, blocks, local, obstacle
 from mvmsr.engine.state import collect_state, restore_state
 from mvmsr.registry import ARCHS
 

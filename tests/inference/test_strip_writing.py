@@ -173,7 +173,7 @@ def test_large_grey_files_keep_profiles_of_grey_alone(
 
 def test_a_limit_of_memory_is_kept_by_writing_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upscaler, "write_picture", None)
-    Upscaler("bicubic", max_memory=2**30).upscale_to(Picture(_pixels(8, 8, 3, np.uint8)), tmp_path / "a.png")
+    Upscaler("bicubic", max_memory=2**40).upscale_to(Picture(_pixels(8, 8, 3, np.uint8)), tmp_path / "a.png")
     assert read_picture(tmp_path / "a.png").rgb.shape == (32, 32, 3)
 
 

@@ -225,7 +225,18 @@ def test_a_network_in_windows_is_right_in_tiles(tmp_path: Path) -> None:
     assert np.abs(tiled.astype(int) - whole).max() <= 1
 
 
-def test_formats_that_are_written_as_a_whole_are_refused_before_the_work(tmp_path: Path) -> None:
+def test_bicubic_keeps_to_the_memory_or_says_that_it_cannot(tmp_path: Path) -> None:
+    picture = Picture(np.zeros((100, 100, 3), np.uint8))
+    with pytest.raises(MemoryError, match=r"a bicubic enlargement need about 2 MiB more and .* only 60 MiB are allow"):
+        Upscaler("bicubic", max_memory=60 * 2**20).upscale_to(picture, tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+    Upscaler("bicubic", max_memory=2**40).upscale_to(picture, tmp_path / "a.png")
+
+
+def test_formats_that_are_written_as_a_whole_are_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mvmsr.inference.upscaler.require_room", lambda *_: None)  # this program itself is larger
     picture = Picture(np.zeros((100, 100, 3), np.uint8))  # 400 x 400 pixels of result take 9 bytes each
     needed = 400 * 400 * 9
     with pytest.raises(ImageError, match=r"\.jpg is written as a whole, which needs 1 MiB; choose png or tif"):
