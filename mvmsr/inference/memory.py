@@ -60,7 +60,7 @@ def auto_tile(
     side = int(((slope**2 + 4 * area * remainder) ** 0.5 - slope) / (2 * area)) if remainder > 0 else 0
     if limit is not None and side < max(MIN_TILE, multiple):
         needed = area * (MIN_TILE + 2 * margin) ** 2 + MIN_TILE * rows
-        raise _beyond(limit, "the smallest tiles of this network need", needed, limit - budget)
+        raise _beyond(limit, "the smallest tiles of this network need", int(needed), limit - budget)
     largest = MAX_TILE.get(device.type, _MAX_TILE_ELSEWHERE)
     return round_down(min(max(side, MIN_TILE if limit is not None else 2 * MIN_TILE), largest), multiple)
 
