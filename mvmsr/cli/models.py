@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from mvmsr.cli.plain_text import plain
+
+if TYPE_CHECKING:
+    from torch import nn
 
 app = typer.Typer(help="Networks and weights.", no_args_is_help=True)
 
@@ -84,6 +87,21 @@ def info_command(
     for key, value in rows.items():
         table.add_row(f"[bold]{plain(key)}", plain(value))
     console.print(table, soft_wrap=True)
+    if message := _not_finite(unwrapped(module)):
+        Console(stderr=True, emoji=False).print(f"[red]broken[/] {plain(info.path)}: {plain(message)}", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _not_finite(module: nn.Module) -> str:
+    """How many values of a network are NaN or infinite, where, and what to do; empty where none is."""
+    counts = {name: int((~value.isfinite()).sum()) for name, value in module.state_dict().items()}
+    broken = [name for name, count in counts.items() if count]
+    if not broken:
+        return ""
+    return (
+        f"{sum(counts.values()):,} of its values are NaN or infinite, the first in {broken[0]}; its training diverged "
+        "or the file is damaged. Use weights of an earlier save"
+    )
 
 
 def _networks() -> list[tuple[str, str, str]]:

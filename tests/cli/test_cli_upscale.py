@@ -13,7 +13,7 @@ import typer
 from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
-from mvmsr.archs import SRResNet
+from mvmsr.archs import Compact, SRResNet
 from mvmsr.cli import app, export, models, upscale
 from mvmsr.data.image_io import Picture, read_picture, write_picture
 from mvmsr.inference import Restorer, Upscaler, save_weights
@@ -278,6 +278,16 @@ def test_models_info_and_list(weights: Path, monkeypatch: pytest.MonkeyPatch) ->
     for text in ("tiny", "1,549,462", "spandrel"):
         assert text in result.output
     assert _run("models", "info", "absent").exit_code == 1
+
+
+def test_models_info_tells_that_weights_are_not_finite(tmp_path: Path) -> None:
+    args = {"num_feat": 4, "num_conv": 1}
+    state = Compact(**args).state_dict()
+    first = next(iter(state))
+    state[first].view(-1)[:2] = torch.tensor([torch.nan, torch.inf])
+    result = _run("models", "info", save_weights(tmp_path / "w.safetensors", state, "Compact", args, 4))
+    assert result.exit_code == 1
+    assert f"2 of its values are NaN or infinite, the first in {first}" in " ".join(result.output.split())
 
 
 def test_an_export_without_a_name_goes_to_this_folder(
