@@ -28,6 +28,7 @@ ORDER = (
         "color",
         "container_memory",
         "counting",
+        "decimals",
         "durations",
         "hardware",
         "heap",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mvmsr.benchmark.markdown import markdown_table, plain
 from mvmsr.benchmark.results import Results
 from mvmsr.benchmark.statistics import FEW_IMAGES
-from mvmsr.benchmark.table import fixed
+from mvmsr.decimals import fixed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,8 +55,10 @@ def statistics_markdown(results: Results) -> str:
 def _cells(row: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     decimals = metrics.get(row["metric"], {}).get("decimals", 4) + 1  # differences are smaller than scores
     of = f"{row['a_better']} of {row['images']}" + (f", {row['left_out']} left out" if row["left_out"] else "")
-    difference = "-" if row["difference"] is None else fixed(row["difference"], decimals, "+")
-    interval = "-" if row["low"] is None else " to ".join(fixed(row[end], decimals, "+") for end in ("low", "high"))
+    low, difference, high = (
+        "-" if row[key] is None else fixed(row[key], decimals, sign=True) for key in ("low", "difference", "high")
+    )
+    interval = "-" if row["low"] is None else f"{low} to {high}"
     verdict = row["better"] or ("too few images" if row["too_few"] else "undecided")
     if not row["images"]:
         of, verdict = "-", "no image has both scores"

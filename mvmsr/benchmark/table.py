@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvmsr.benchmark.markdown import markdown_table, plain
 from mvmsr.benchmark.results import Results
+from mvmsr.decimals import fixed
 from mvmsr.metrics.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -183,16 +184,6 @@ def _column(values: list[float | None], parts: list[str], about: dict[str, Any])
         Cell(text, 0 if text == "-" or part else ranks.get(float(text), 0), part)
         for text, part in zip(texts, parts, strict=True)
     ]
-
-
-def fixed(value: float, decimals: int, sign: str = "") -> str:
-    """A figure with that many decimals; one that rounds to zero has no sign.
-
-    >>> fixed(-0.0001, 2), fixed(-1.5, 2), fixed(1.5, 2, "+")
-    ('0.00', '-1.50', '+1.50')
-    """
-    text = f"{value:{sign}.{decimals}f}"
-    return text.lstrip("+-") if float(text) == 0 else text
 
 
 def arrow(about: Mapping[str, Any]) -> str:

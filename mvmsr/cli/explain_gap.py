@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvmsr.cli.options import Device, Precision
+from mvmsr.decimals import fixed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +105,7 @@ def _table(found: Sequence[Explanation], targets: Sequence[Target], scale: int, 
 
 def _figure(value: float, target: Target, between: str) -> str:
     decimals = _decimals(target) + 2
-    return f"{value:.{decimals}f}{between}({value - target.value:+.{decimals}f})"
+    return f"{fixed(value, decimals)}{between}({fixed(value - target.value, decimals, sign=True)})"
 
 
 def _told(conventions: Mapping[str, Convention]) -> str:

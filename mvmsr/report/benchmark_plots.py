@@ -13,6 +13,7 @@ import numpy as np
 from mvmsr.benchmark.results import Results, to_bytes
 from mvmsr.benchmark.table import arrow, metric_name, metric_unit, pictures_of, title_of
 from mvmsr.counting import counted
+from mvmsr.decimals import fixed
 from mvmsr.report.benchmark_pictures import set_names
 from mvmsr.report.svg import GRID, INK, RUN_COLORS, inline_figure, plain_axes, run_color
 
@@ -246,7 +247,7 @@ def _file_color(number: int) -> str:
 
 
 def _shown(results: Results, metric: str, value: float) -> str:
-    return f"{value:.{results['metrics'].get(metric, {}).get('decimals', 4)}f}"
+    return fixed(value, results["metrics"].get(metric, {}).get("decimals", 4))
 
 
 def _is_finite(value: Any) -> bool:

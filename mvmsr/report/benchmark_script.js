@@ -3,7 +3,8 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
-  const fixed = (value, metric) => value === null ? "–" : value.toFixed(metric.decimals);
+  const unsignedZero = (text) => /^-0[.0]*$/.test(text) ? text.slice(1) : text;
+  const fixed = (value, metric) => value === null ? "–" : unsignedZero(value.toFixed(metric.decimals));
   const option = (name, value) => new Option(name, value);
   let showPicture = () => {};
 
@@ -226,7 +227,10 @@
       const gain = (row) => row.y - row.x, better = (row) => metric.higher ? gain(row) > 0 : gain(row) < 0;
       const winner = (row) => gain(row) === 0 ? null : better(row) ? second : first;
       const wins = found.filter(better).length, mean = found.reduce((sum, row) => sum + gain(row), 0) / (found.length || 1);
-      const signed = (value) => (value > 0 ? "+" : "") + value.toFixed(metric.decimals).replace("-", "−");
+      const signed = (value) => {
+        const text = fixed(value, metric);
+        return (value > 0 && Number(text) ? "+" : "") + text.replace("-", "−");
+      };
       $("chart-sentence").textContent = found.length
         ? `${methods[second]} is better than ${methods[first]} on ${wins} of ${found.length} images; mean difference ${signed(mean)} (${metric.label}).`
         : `No image has a score of both.`;

@@ -10,7 +10,8 @@ from typing import Any
 
 from mvmsr.benchmark.gaps import every_gap
 from mvmsr.benchmark.results import Results
-from mvmsr.benchmark.table import Cell, fixed, grids, metric_name, pictures_of
+from mvmsr.benchmark.table import Cell, grids, metric_name, pictures_of
+from mvmsr.decimals import fixed
 from mvmsr.report.benchmark_pictures import set_names
 from mvmsr.report.benchmark_plots import axis_label, method_names
 
@@ -175,7 +176,7 @@ def _difference(row: dict[str, Any] | None, decimals: int, names: list[str]) -> 
 
 
 def _signed(value: float, decimals: int) -> str:
-    return fixed(value, decimals, "+").replace("-", "−")
+    return fixed(value, decimals, sign=True).replace("-", "−")
 
 
 def _big(value: float | None) -> str:

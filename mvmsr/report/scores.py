@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mvmsr.counting import counted
+from mvmsr.decimals import fixed
 from mvmsr.durations import duration
 from mvmsr.report.run_files import RunFiles, finite
 
@@ -107,7 +108,7 @@ def _about(metric: str) -> tuple[bool | None, int]:
 
 
 def _last(iterations: list[int], values: list[float], decimals: int) -> ScoreCell:
-    return ScoreCell(f"{values[-1]:.{decimals}f}", iterations[-1]) if values else ScoreCell("–")
+    return ScoreCell(fixed(values[-1], decimals), iterations[-1]) if values else ScoreCell("–")
 
 
 def _best(iterations: list[int], values: list[float], higher: bool | None, decimals: int) -> ScoreCell:
@@ -115,7 +116,7 @@ def _best(iterations: list[int], values: list[float], higher: bool | None, decim
     if not known or higher is None:
         return ScoreCell("–")
     value = max(known) if higher else min(known)
-    return ScoreCell(f"{value:.{decimals}f}", iterations[values.index(value)])
+    return ScoreCell(fixed(value, decimals), iterations[values.index(value)])
 
 
 def _mark(rows: list[_Row], column: int, higher: bool | None) -> list[_Row]:

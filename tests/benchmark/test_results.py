@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mvmsr.benchmark.results import (
 )
 from mvmsr.benchmark.run import is_complete
 from mvmsr.benchmark.statistics import add_statistics
+from mvmsr.benchmark.statistics_table import statistics_markdown
 from mvmsr.benchmark.table import grids, rich_tables, to_markdown
 from mvmsr.hardware import processor_name
 from mvmsr.metrics import MissingMetric, Niqe, Psnr, Ssim, make_protocol
@@ -255,12 +257,6 @@ def test_names_are_shown_as_they_are() -> None:
     ]
 
 
-def test_what_rounds_to_zero_has_no_sign() -> None:
-    scores = [score(name, "a", value, 8.0) for name, value in (("one", -0.001), ("two", 0.001), ("three", -0.01))]
-    lines = to_markdown(results(scores=scores)).splitlines()
-    assert [line.split(" | ")[1].strip("*") for line in lines[4:]] == ["0.00", "0.00", "<u>-0.01</u>"]
-
-
 def test_equal_figures_are_all_the_best() -> None:
     lines = to_markdown(results(scores=[score(name, "a", 30.0, 8.0) for name in ("one", "two")])).splitlines()
     assert lines[4:] == [f"| {name} | **30.00** | **8.0000** | - |" for name in ("one", "two")]
@@ -345,3 +341,21 @@ def test_results_name_the_commit_where_there_is_one(monkeypatch: pytest.MonkeyPa
     assert results()["versions"] == {**versions(), "mvmsr_commit": "0123456789ab+changes"}
     monkeypatch.setattr("mvmsr.benchmark.results.revision", lambda: None)
     assert results()["versions"] == versions()
+
+
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    scores = [
+        ImageScore(method, "Set5", f"p{number}", {"psnr": value, "niqe": value})
+        for method, value in (("one", -1e-5), ("two", 0.0))
+        for number in range(6)
+    ]
+    document = add_statistics(results(scores=scores))
+    texts = (
+        to_markdown(document),
+        to_latex(document),
+        statistics_markdown(document),
+        re.sub(r"<script.*?</script>|<[^>]*>", "", build_benchmark_report(document), flags=re.DOTALL),
+    )
+    for text in texts:
+        assert re.findall(r"[-+−$]0\.0+(?!\d)", text) == []
+    assert "0.000 to 0.000" in texts[2]
