@@ -73,23 +73,9 @@ def build(jobs: JobQueue) -> gr.Blocks:
             show_progress_on=compared,
             scroll_to_output=True,
         )
-        page.preprocess_data = _refusing_plainly(page.preprocess_data)  # type: ignore[method-assign]
         halt.click(actions.stop, None, told, cancels=running, **_QUIETLY)
         page.unload(actions.leave)
     return page
-
-
-def _refusing_plainly(preprocess: Any) -> Any:
-    """gradio's check of what is asked for; of what the page does not offer it would print a trace."""
-
-    async def checked(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return await preprocess(*args, **kwargs)
-        except Exception as error:
-            reason = str(getattr(error, "message", error)).strip().partition("\n")[0]
-            raise gr.Error(reason, duration=_SHOWN_SECONDS, print_exception=False, title="Not done") from error
-
-    return checked
 
 
 class _Actions:
@@ -125,7 +111,7 @@ class _Actions:
         visitor = str(request.session_hash)
         progress(0, desc="Enlarging")
         try:
-            job = Job(Path(uploaded), model, scale, format_, int(quality))
+            job = Job(Path(uploaded), model, int(scale), format_, int(quality))
             finished = self.jobs.run(visitor, job, lambda part: progress(part, desc="Enlarging"))
         except (Stopped, Refused) as error:
             title = "Stopped" if isinstance(error, Stopped) else "Not done"

@@ -32,27 +32,6 @@ def _enlarge(client: Any, source: Path, model: str = "tiny", scale: int = 4, for
     return Path(download["value"] if isinstance(download, dict) else download)
 
 
-@pytest.mark.parametrize(
-    ("model", "scale", "format_", "quality", "why"),
-    [
-        ("tiny", 4, "EXE", 95, "not in the list of choices"),
-        ("nosuch", 4, "PNG", 95, "not in the list of choices"),
-        ("tiny", 5, "PNG", 95, "not in the list of choices"),
-        ("tiny", None, "PNG", 95, "scale must be one of 2, 3, 4, 8"),
-        ("tiny", 4, "JPEG", 101, "100"),
-        ("tiny", 4, "JPEG", None, "slider"),
-    ],
-)
-def test_what_is_not_offered_is_refused_without_a_trace(
-    served: Served, pictures: Path, model: str, scale: int | None, format_: str, quality: Any, why: str
-) -> None:
-    gradio_client = pytest.importorskip("gradio_client")
-    source = gradio_client.handle_file(pictures / "plain.png")
-    with pytest.raises(Exception, match=why):
-        _client(served).predict(source, model, scale, format_, quality, api_name="/enlarge")
-    assert not [line for line in served.lines if "Traceback" in line]
-
-
 def _status(served: Served, path: str, host: str | None = None) -> tuple[int, bytes]:
     """Asks for the path as it is written: clients of a higher level take the dots out."""
     address = urllib.parse.urlsplit(served.url)
