@@ -6,7 +6,7 @@ Trains the built-in model `psnr` on with L1 alone, L1 + MvM, L1 + relativistic G
 weights; everything else (start, pictures, batches, iterations, rates) is the same, but for the metric network's first
 fifth, in which it learns before its terms count. Then scores them by `mvmsr test` and draws PSNR against ST-LPIPS and
 NIQE: a line a method through the means of the seeds, a faint point each seed. Can be stopped: the same command goes on.
-An hour and a half a seed on two CPU cores with bfloat16 in hardware.
+One and a half to two hours a seed on one CPU core with bfloat16 in hardware.
 """
 
 from __future__ import annotations

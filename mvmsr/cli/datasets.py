@@ -27,7 +27,7 @@ def list_sets(
     from rich.markup import escape
     from rich.table import Table
 
-    from mvmsr.data.layouts import data_root_or_default
+    from mvmsr.data.layouts import NESTED, data_root_or_default
     from mvmsr.data.prepare import known_sets
 
     root = data_root_or_default(data_root)
@@ -35,7 +35,7 @@ def list_sets(
     sets = known_sets().values()
     table = Table("name", "what", "terms", escape(f"in {root}"))
     for known in sets:
-        there = any((folder / known.name).exists() for folder in (root, root / "benchmark"))
+        there = any((folder / known.name).exists() for folder in (root, root / NESTED))
         state = "complete" if known.is_complete(root) else "there" if there else "–"
         table.add_row(known.name, known.title, known.terms, state)
     console.print(table)

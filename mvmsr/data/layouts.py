@@ -17,6 +17,8 @@ from pathlib import Path
 from mvmsr.counting import counted
 from mvmsr.data.picture import IMAGE_SUFFIXES
 
+NESTED = "benchmark"
+"""The folder inside a data root where EDSR's archive has its sets."""
 _SHOWN = 5
 
 
@@ -58,7 +60,7 @@ def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> P
     """The existing folder (or file) that a path in an options file means.
 
     A relative path is tried from the working directory, then under `data_root` (else `$MVMSR_DATA_ROOT`, else
-    `./datasets`), where a leading `datasets/` is dropped, and under its folder `benchmark`, which EDSR's archive has.
+    `./datasets`), where a leading `datasets/` is dropped, and in its folder `NESTED`.
 
     Raises:
         MissingDataError: none of the candidates exists; the message lists them.
@@ -68,7 +70,7 @@ def resolve_dataroot(path: str | Path, data_root: str | Path | None = None) -> P
     candidates = [path]
     if not path.is_absolute():
         under = Path(*path.parts[1:]) if path.parts[:1] == ("datasets",) else path
-        candidates += [root / under, root / "benchmark" / under]
+        candidates += [root / under, root / NESTED / under]
     for candidate in candidates:
         if candidate.exists():
             return candidate.resolve()
