@@ -17,13 +17,15 @@ def command(
     ] = None,
 ) -> None:
     """Compare methods image by image; exits 1 if results follow different protocols or cannot be compared."""
+    from rich.console import Console
+
     from mvmsr.benchmark.compare import compare_files
     from mvmsr.benchmark.gaps import gaps_markdown
     from mvmsr.benchmark.results import ResultsError, to_csv, write_results, write_text
     from mvmsr.benchmark.statistics_table import statistics_markdown, statistics_table
     from mvmsr.benchmark.table import rich_tables, to_markdown
     from mvmsr.cli.errors import shown_as_messages
-    from mvmsr.cli.tables import print_table, table_console
+    from mvmsr.cli.tables import print_gaps, print_table, table_console
 
     console = table_console()
     files = [path / "results.json" if path.is_dir() else path for path in files]
@@ -49,3 +51,4 @@ def command(
             )
         for path in written:
             console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    print_gaps(Console(stderr=True), results)

@@ -1,4 +1,4 @@
-"""Tables on the terminal and in pipes, of which no figure is cut off."""
+"""Tables on the terminal and in pipes, of which no figure is cut off, and what they have no score of."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from mvmsr.benchmark.results import Results
 
 UNLIMITED = 1000
 """Characters of a line that nothing limits; wider than any table of ours."""
@@ -45,3 +47,12 @@ def print_table(console: Console, table: Table) -> None:
     if needed > console.width:
         table.width = needed
     console.print(table, crop=False)
+
+
+def print_gaps(console: Console, results: Results) -> None:
+    """Print what has no score and why: whole metrics, single pictures, failures."""
+    from mvmsr.benchmark.gaps import failed, left_out, not_computed
+
+    for style, texts in (("yellow", [*not_computed(results), *left_out(results)]), ("red", failed(results))):
+        for text in texts:
+            console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

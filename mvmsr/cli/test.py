@@ -99,7 +99,7 @@ def command(
     from mvmsr.benchmark.writable import check_folder
     from mvmsr.cli.errors import shown_as_messages
     from mvmsr.cli.progress import picture_bar
-    from mvmsr.cli.tables import table_console
+    from mvmsr.cli.tables import print_gaps, table_console
     from mvmsr.registry import RegistryError
 
     console, errors = table_console(), Console(stderr=True)
@@ -147,7 +147,7 @@ def command(
     with shown_as_messages(OSError):
         for path in [*_write(results, plan, json), *(_report(plan) if report else ())]:
             console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
-    _show_gaps(results, errors)
+    print_gaps(errors, results)
     if not is_complete(results, plan.allow_missing):
         raise typer.Exit(1)
 
@@ -189,16 +189,6 @@ def _report(plan: Plan) -> list[Path]:
     if plan.out is None:
         return []
     return write_benchmark_report([Path(plan.out)], sets=plan.sets, data_root=plan.data_root, keep_originals=True)
-
-
-def _show_gaps(results: Results, console: Console) -> None:
-    """What has no score and why: whole metrics, single pictures, failures."""
-    from mvmsr.benchmark.gaps import failed, left_out, not_computed
-
-    for text in (*not_computed(results), *left_out(results)):
-        _say(console, text, "yellow")
-    for text in failed(results):
-        _say(console, text, "red")
 
 
 def _say(console: Console, text: str, style: str) -> None:

@@ -114,6 +114,19 @@ def test_failures_and_missing_scores_follow_their_method(tmp_path: Path) -> None
     assert [(row["method"], row["why"]) for row in merged["missing"]] == [("mine (new)", "new"), ("mine (old)", "old")]
 
 
+def test_what_has_no_score_is_said(tmp_path: Path) -> None:
+    document = results({"mine": BETTER})
+    document["failures"] = [{"method": "mine", "set": "Set5", "image": "x", "why": "broken"}]
+    document["missing"] = [
+        {"metric": "lpips", "why": "no weights"},
+        {"metric": "niqe", "method": "mine", "set": "Set5", "image": "y", "why": "too small"},
+    ]
+    code, output = invoke(*write(tmp_path, a=document, b=results({"other": WORSE})))
+    assert code == 0
+    for sentence in ("lpips was not computed: no", "niqe leaves out 1 of Set5 (y): too small", "mine, Set5, x: broken"):
+        assert sentence in output
+
+
 def test_labels() -> None:
     assert file_labels(["x/one.json", "x/two.json"]) == ["one", "two"]
     assert file_labels(["x/one/results.json", "x/two/results.json"]) == ["one", "two"]
