@@ -25,7 +25,7 @@ _DETAIL_GAIN = 4.0
 
 @ARCHS.register()
 class MetricNet(nn.Module):
-    """(N, num_in_ch, H, W) images in [0, 1] -> (N, embedding_dim) embeddings, not normalised.
+    """(N, num_in_ch, H, W) images in [0, 1] -> (N, embedding_dim) embeddings.
 
     `num_layer` convolutions 4x4 of stride 2 with LeakyReLU(0.2), of num_feat * 1, 2, 4, ... channels; pooling; one
     linear layer.
@@ -57,6 +57,9 @@ class MetricNet(nn.Module):
             from real ones in detail alone, and without this the pictures' contrast drowns that difference for hundreds
             of iterations. A generator that is still blurred it sees through at once, and matching then outweighs the
             pixel loss: from scratch, "kaiming" is better.
+        unit_length: divide every embedding by its Euclidean length, as the released code does for StyleGAN2 (there with
+            256 dimensions, a margin of 3 and softplus). Distances are then 2 at most, squared ones 4, and margins of
+            more than 4 are never reached.
 
     Raises:
         ValueError: an unknown option, an `input_size` too small for the layers, or images of another size.
@@ -76,6 +79,7 @@ class MetricNet(nn.Module):
         pool: Pool = "avg",
         input_range: InputRange = "minus_one_one",
         init: Init = "kaiming",
+        unit_length: bool = False,
     ) -> None:
         super().__init__()
         for name, value, accepted in (
@@ -90,6 +94,7 @@ class MetricNet(nn.Module):
             raise ValueError(f"MetricNet: num_layer must be at least 1, got {num_layer}")
         self.input_size = input_size
         self.input_range = input_range
+        self.unit_length = unit_length
         self.smallest = 2**num_layer * (2 if input_size is not None or norm == "instance" else 1)
         if input_size is not None and input_size < self.smallest:
             raise ValueError(
@@ -135,7 +140,8 @@ class MetricNet(nn.Module):
             )
         if self.input_range == "minus_one_one":
             images = torch.add(images.new_full((), -1.0), images, alpha=2)  # 2 * images - 1 in one pass
-        return self.embed(self.pool(self.features(images)).flatten(1))
+        embeddings = self.embed(self.pool(self.features(images)).flatten(1))
+        return nn.functional.normalize(embeddings) if self.unit_length else embeddings
 
     def _initialise(self) -> None:
         for module in self.modules():

@@ -182,6 +182,16 @@ def test_the_default_metric_network_is_its_formula_and_remembers_slowly():
     torch.testing.assert_close(net.features[-2].running_mean, 0.03 * last)
 
 
+def test_embeddings_may_be_put_on_the_unit_sphere():
+    torch.manual_seed(0)
+    free = MetricNet(embedding_dim=5, num_feat=2, num_layer=3).double()
+    sphere = MetricNet(embedding_dim=5, num_feat=2, num_layer=3, unit_length=True).double()
+    sphere.load_state_dict(free.state_dict())
+    images = torch.rand(4, 3, 24, 24, dtype=torch.float64)
+    embeddings = free(images)
+    torch.testing.assert_close(sphere(images), embeddings / embeddings.square().sum(1, keepdim=True).sqrt())
+
+
 def test_default_weights_have_gain_one_through_the_network():
     torch.manual_seed(0)
     net = MetricNet()
