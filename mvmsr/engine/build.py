@@ -244,9 +244,9 @@ def _term(options: TrainOptions, name: str, spec: Component, placement: Placemen
     constructor: Any = LOSSES.get(spec.type)
     try:
         if constructor.extractor_spec is not None:
-            from mvmsr.engine.extractor import InPrecision, build_extractor
+            from mvmsr.engine.extractor import build_extractor
 
-            constructor = partial(constructor, InPrecision(build_extractor(constructor, spec.args), *placement))
+            constructor = partial(constructor, build_extractor(constructor, spec.args, *placement))
         return constructor(**spec.args).to(placement[0])
     except ValueError as error:
         raise options.error(("train", f"{name}_opt"), str(error)) from error

@@ -10,7 +10,7 @@ import torch
 from mvmsr.config import Component, OptionsError, Problem, TrainOptions
 from mvmsr.config.nmd_options import NMDOptions
 from mvmsr.engine.arguments import argument_problems
-from mvmsr.engine.extractor import find_extractor_weights
+from mvmsr.engine.extractor import require_extractor
 from mvmsr.engine.networks import NETWORKS
 from mvmsr.engine.schedule import SCHEDULES
 from mvmsr.engine.step import NEEDS_NETWORK
@@ -100,7 +100,7 @@ def _component(
 def _extractor(options: TrainOptions, keys: tuple[str, ...], spec: Component, constructor: Any) -> list[Problem]:
     """Whether the pretrained network of a term is on this machine; before hours go into packing the pictures."""
     try:
-        find_extractor_weights(constructor, spec.args)
+        require_extractor(constructor, spec.args)
     except (ValueError, KeyError, MissingWeights) as error:
         return [options.problem(keys, str(error.args[0]))]
     return []

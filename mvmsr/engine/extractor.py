@@ -1,4 +1,4 @@
-"""The frozen network of a perceptual or naturalness term, with its trained weights."""
+"""The frozen network, with its trained weights, of a term that judges by one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mvmsr import archs
 from mvmsr.engine.arguments import accepted_arguments
+from mvmsr.engine.quality_judge import QualityJudge
 from mvmsr.hardware import autocast
 from mvmsr.inference.weights import WeightsError, load_state, read_info
 from mvmsr.pretrained import FILES, MissingWeights, locate
@@ -18,14 +19,26 @@ from mvmsr.pretrained import FILES, MissingWeights, locate
 log = logging.getLogger(__name__)
 
 
-def find_extractor_weights(constructor: Any, args: dict[str, Any]) -> Path:
-    """The file that holds the trained weights of a term's frozen network: one of `pretrained.FILES`, or a path.
+_METRIC = "pyiqa"
+"""The `type` of an extractor that is no network of ours, but a metric of that package."""
+
+
+def require_extractor(constructor: Any, args: dict[str, Any]) -> None:
+    """That what a term judges by can be had; its weights are not read yet, but for a metric's.
 
     Raises:
-        MissingWeights: it is not on this machine; the message says how to get it.
+        MissingWeights: its weights are not on this machine; the message says how to get them.
         ValueError: an argument of the term that makes no network.
     """
-    weights = str(_spec(constructor, args)["weights"])
+    spec = _spec(constructor, args)
+    if spec["type"] == _METRIC:
+        QualityJudge(spec["weights"], torch.device("cpu"))
+    else:
+        _find_weights(str(spec["weights"]))
+
+
+def _find_weights(weights: str) -> Path:
+    """The file of trained weights that is one of `pretrained.FILES`, or a path."""
     if weights in FILES:
         return locate(weights)
     path = Path(weights).expanduser()
@@ -58,16 +71,24 @@ class InPrecision(nn.Module):
         return {name: features.float() for name, features in found.items()}
 
 
-def build_extractor(constructor: Any, args: dict[str, Any]) -> nn.Module:
-    """The network that `constructor.extractor_spec` asks for under a term's options, on the CPU.
+def build_extractor(
+    constructor: Any, args: dict[str, Any], device: torch.device, precision: str, channels_last: bool
+) -> nn.Module:
+    """What `constructor.extractor_spec` asks for under a term's options.
 
     Raises:
         MissingWeights: its weights are not on this machine; the message says how to get them.
         ValueError: the file holds another network.
     """
-    path = find_extractor_weights(constructor, args)
     spec = _spec(constructor, args)
-    spec.pop("weights")
+    if spec["type"] == _METRIC:
+        return QualityJudge(spec["weights"], device)
+    return InPrecision(_network(constructor, spec), device, precision, channels_last)
+
+
+def _network(constructor: Any, spec: dict[str, Any]) -> nn.Module:
+    """The network of an options entry with a `type` and its `weights`, on the CPU."""
+    path = _find_weights(str(spec.pop("weights")))
     kind = spec.pop("type")
     log.info("%s judges by a frozen %s with the weights of %s", constructor.__name__, kind, path)
     if kind == "VGGFeatures":

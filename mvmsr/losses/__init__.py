@@ -6,6 +6,7 @@ from mvmsr.losses.manifold import ManifoldMatchingLoss, PairLoss
 from mvmsr.losses.naturalness import NaturalnessLoss
 from mvmsr.losses.perceptual import PerceptualLoss
 from mvmsr.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
+from mvmsr.losses.quality import QualityLoss
 from mvmsr.losses.term import Objective, Term
 from mvmsr.losses.total_variation import WeightedTVLoss
 from mvmsr.losses.triplet import DirectedTripletLoss
@@ -21,6 +22,7 @@ __all__ = [
     "Objective",
     "PairLoss",
     "PerceptualLoss",
+    "QualityLoss",
     "Term",
     "WeightedTVLoss",
     "health",

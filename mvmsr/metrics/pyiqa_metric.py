@@ -107,6 +107,13 @@ def check_name(metric: str) -> None:
         raise RegistryError(f"pyiqa has no metric {metric!r}.{did_you_mean(metric, known)} Known: {listed}.")
 
 
+def compares(metric: str) -> bool:
+    """Whether a metric of pyiqa judges an image by another one."""
+    from pyiqa.default_model_configs import DEFAULT_CONFIGS
+
+    return DEFAULT_CONFIGS[metric].get("metric_mode") == "FR"
+
+
 def create(metric: str, device: torch.device, weights_dir: str | Path | None) -> nn.Module:
     """pyiqa's model of that name, ready to score.
 
@@ -130,7 +137,8 @@ def create(metric: str, device: torch.device, weights_dir: str | Path | None) ->
             raise
         what = sought[-1] if sought else "a file of its network"
         raise MissingWeights(
-            f"{PREFIX}{metric}: {what} is not on this machine; {remedy}, or name its folder by --weights-dir"
+            f"{PREFIX}{metric}: {what} is not on this machine; {remedy}, or name its folder by --weights-dir or "
+            "$MVMSR_WEIGHTS_DIR"
         ) from error
 
 
