@@ -125,7 +125,8 @@ def create(metric: str, device: torch.device, weights_dir: str | Path | None) ->
     remedy = f"`python -c \"import pyiqa; pyiqa.create_metric('{metric}')\"` fetches it on a machine that is online"
     sought: list[str] = []
     try:
-        with _offline(weights_dir, sought):
+        # Its logger announces every network, in a format of its own.
+        with _offline(weights_dir, sought), mock.patch.object(logging.getLogger("pyiqa"), "disabled", True):
             return InferenceModel(metric, device=device)
     except ImportError as error:
         package = (error.name or "").split(".")[0]
