@@ -38,7 +38,11 @@ def require_extractor(constructor: Any, args: dict[str, Any]) -> None:
 
 
 def _find_weights(weights: str) -> Path:
-    """The file of trained weights that is one of `pretrained.FILES`, or a path."""
+    """The file of trained weights that is one of `pretrained.FILES`, or a path.
+
+    Raises:
+        MissingWeights: it is not on this machine; the message says how to get it.
+    """
     if weights in FILES:
         return locate(weights)
     path = Path(weights).expanduser()

@@ -18,7 +18,7 @@ _PROBE = 256
 class QualityJudge(nn.Module):
     """Images sr and gt (N, 3, H, W), nominally in [0, 1] -> losses (N,), in float32 whatever the run's precision.
 
-    Of a metric m of which higher is better the loss is 1 - m.
+    The loss is the score where lower is better, 1 - score where higher is.
 
     Args:
         metric: its name in pyiqa.
@@ -26,7 +26,7 @@ class QualityJudge(nn.Module):
 
     Raises:
         MissingWeights: pyiqa, a package that the metric uses, or its weights are not on this machine.
-        ValueError: pyiqa has no such metric, or it does not compare two images.
+        ValueError: pyiqa has no such metric, it does not compare two images, or it has no gradient.
     """
 
     def __init__(self, metric: str, device: torch.device) -> None:

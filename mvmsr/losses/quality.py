@@ -13,7 +13,7 @@ from mvmsr.registry import LOSSES
 
 @LOSSES.register()
 class QualityLoss(JudgedTerm):
-    """What a metric of pyiqa says of sr beside gt, the lower the better: where higher is better for m, 1 - m.
+    """A metric of pyiqa between sr and gt: its score where lower is better, 1 - score where higher is.
 
     Args:
         extractor: the metric, images sr and gt (N, 3, H, W) to losses (N,); made from `extractor_spec`.
